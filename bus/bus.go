@@ -1,0 +1,274 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Options configures a [Bus]. The zero value works.
+type Options struct {
+	// ID names the bus in logs. Default: a random UUID.
+	ID string
+	// Inbound wraps what the pump of a link does with each message it
+	// receives, first element outermost, before dedupe. It runs on the pump:
+	// it must not block. The message's context is a [Delivery].
+	Inbound []message.HandlerMiddleware
+	// Handler wraps each run of a command handler and of an event listener,
+	// first element outermost, in that run's own goroutine; it may block.
+	Handler []message.HandlerMiddleware
+	// RequestTTL is the window of request dedupe. Default 30 s.
+	RequestTTL time.Duration
+	// EventTTL is the window of event dedupe, and the age at which an event is no longer
+	// relayed. Default 5 s.
+	EventTTL time.Duration
+	// DedupeKeys bounds the keys remembered for requests, and again those for
+	// events. At the bound the oldest go first, and are counted. Default 262,144.
+	DedupeKeys int
+	// QueueSize bounds the requests and events that wait to be published on a
+	// link, per link; answers have twice that. Default 8,192.
+	QueueSize int
+	// MaxMessageBytes bounds the payload of a message, in and out. Default 16 MiB.
+	MaxMessageBytes int
+	// CloseTimeout bounds how long closing a link waits for its queue to be
+	// published and for its publisher and subscriber to end. Default 5 s.
+	CloseTimeout time.Duration
+	// Logger gets what nobody else is told: rejected messages, dropped events,
+	// panics. Default slog.Default().
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	o.ID = orDefault(o.ID, NewID())
+	o.RequestTTL = orDefault(o.RequestTTL, 30*time.Second)
+	o.EventTTL = orDefault(o.EventTTL, 5*time.Second)
+	o.DedupeKeys = orDefault(o.DedupeKeys, 1<<18)
+	o.QueueSize = orDefault(o.QueueSize, 8192)
+	o.MaxMessageBytes = orDefault(o.MaxMessageBytes, 16<<20)
+	o.CloseTimeout = orDefault(o.CloseTimeout, 5*time.Second)
+	o.Logger = orDefault(o.Logger, slog.Default())
+	return o
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Bus owns a set of links and moves envelopes between them and the layers
+// above, which decide what an envelope means. All methods are safe for
+// concurrent use, from any goroutine, at any time.
+type Bus struct {
+	opts Options
+	log  *slog.Logger
+
+	requests *TTLStore // keys of requests seen: link and ID
+	events   *TTLStore // IDs of events seen or emitted
+	inbound  message.HandlerMiddleware
+	dropped  atomic.Uint64 // duplicates
+	serial   atomic.Uint64 // of links
+	work     work
+
+	// sequence makes "seen before?" and "into every queue" one step for
+	// events, so that two links cannot overtake each other between the two.
+	// Nothing but leat's own non-blocking code runs under it.
+	sequence sync.Mutex
+
+	mu     sync.Mutex
+	layers []Layer                 // guarded by mu
+	links  map[string]*Link        // guarded by mu: attached and attaching, by channel ID
+	closed bool                    // guarded by mu
+	open   atomic.Pointer[[]*Link] // written under mu: those attached
+}
+
+// Layer gives each new link a receiver. See [Bus.Use].
+type Layer func(*Link) Receiver
+
+// Receiver is what a layer does with one link. Receive, Unsent and Closed run
+// on the link's own goroutines, must not block and must not run user code.
+type Receiver interface {
+	// Opened is called once, before anything is received.
+	Opened()
+	// Receive reports whether the message is of a type that the layer handles.
+	Receive(*Delivery) bool
+	// Unsent tells of a message that Send took and that could not be published.
+	Unsent(t Type, id string, err error)
+	// Closed is called once, when the link begins to close. What it sends is still published if possible.
+	Closed(err error)
+}
+
+// New returns a bus without links. It has no goroutine of its own.
+func New(o Options) *Bus {
+	o = o.withDefaults()
+	b := &Bus{
+		opts:     o,
+		log:      o.Logger.With("bus", o.ID),
+		requests: NewTTLStore(o.RequestTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		events:   NewTTLStore(o.EventTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		links:    make(map[string]*Link),
+		work:     work{idle: make(chan struct{}, 1)},
+	}
+	b.inbound = chain(append(append([]message.HandlerMiddleware{}, o.Inbound...), b.dedupe))
+	b.open.Store(new([]*Link))
+	return b
+}
+
+// ID returns the name of the bus.
+func (b *Bus) ID() string { return b.opts.ID }
+
+// Options returns the options with their defaults filled in.
+func (b *Bus) Options() Options { return b.opts }
+
+// Logger returns the logger of the bus.
+func (b *Bus) Logger() *slog.Logger { return b.log }
+
+// Use adds a layer for links attached from now on.
+func (b *Bus) Use(l Layer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.layers = append(b.layers, l)
+}
+
+// Attach subscribes to the channel, starts a link on it and sends the
+// handshake. It does not wait for the peer: [Link.Ready] does. ctx bounds the
+// subscribing only. When it fails nothing is left behind, and ch still
+// belongs to the caller.
+func (b *Bus) Attach(ctx context.Context, ch *Channel) (*Link, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := ch.claim(); err != nil {
+		return nil, err
+	}
+	l := newLink(b, ch)
+	if err := b.reserve(l); err != nil {
+		ch.used.Store(false)
+		return nil, err
+	}
+	in, err := l.subscribe(ctx)
+	if err == nil {
+		err = b.admit(l)
+	}
+	if err != nil {
+		b.remove(l)
+		l.subCancel()
+		ch.used.Store(false)
+		return nil, fmt.Errorf("attach channel %q: %w", ch.ID, err)
+	}
+	l.start(in)
+	return l, nil
+}
+
+// reserve takes the channel's ID for l.
+func (b *Bus) reserve(l *Link) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return fmt.Errorf("attach channel %q: %w", l.ID(), ErrClosed)
+	case b.links[l.ID()] != nil:
+		return fmt.Errorf("attach channel %q: %w", l.ID(), ErrDuplicateChannel)
+	}
+	b.links[l.ID()] = l
+	l.use(b.layers)
+	return nil
+}
+
+// admit decides that l will open: from here on Close closes it.
+func (b *Bus) admit(l *Link) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosed
+	}
+	l.admitted = true
+	return nil
+}
+
+// show makes l visible to Link and Links.
+func (b *Bus) show(l *Link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := *b.open.Load()
+	open := append(old[:len(old):len(old)], l)
+	b.open.Store(&open)
+}
+
+func (b *Bus) remove(l *Link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.links[l.ID()] != l {
+		return
+	}
+	delete(b.links, l.ID())
+	old := *b.open.Load()
+	open := make([]*Link, 0, len(old))
+	for _, o := range old {
+		if o != l {
+			open = append(open, o)
+		}
+	}
+	b.open.Store(&open)
+}
+
+// Links returns the links that are open, in the order of attachment. The
+// slice is shared: do not change it.
+func (b *Bus) Links() []*Link { return *b.open.Load() }
+
+// Link returns the open link of a channel ID, or nil.
+func (b *Bus) Link(id string) *Link {
+	for _, l := range b.Links() {
+		if l.ID() == id {
+			return l
+		}
+	}
+	return nil
+}
+
+// Once runs fn unless an event with this ID was received or emitted within
+// EventTTL, and reports whether it ran. No event of any link is accepted
+// while it runs: what fn queues is queued in one order everywhere. fn must
+// not block.
+func (b *Bus) Once(id string, fn func()) (bool, error) {
+	b.sequence.Lock()
+	defer b.sequence.Unlock()
+	fresh, err := b.events.Reserve(context.Background(), id)
+	if err != nil || !fresh {
+		return false, err
+	}
+	fn()
+	return true, nil
+}
+
+// Close closes all links, in parallel, and refuses new ones. It returns when
+// they have ended, or CloseTimeout after; it does not wait for handlers and
+// listeners, whose contexts it cancels. Idempotent.
+func (b *Bus) Close() error {
+	b.work.draining.Store(true)
+	b.mu.Lock()
+	b.closed = true
+	links := make([]*Link, 0, len(b.links))
+	for _, l := range b.links {
+		if l.admitted {
+			links = append(links, l)
+		}
+	}
+	b.mu.Unlock()
+
+	errs := make([]error, len(links))
+	var wg sync.WaitGroup
+	for i, l := range links {
+		wg.Go(func() { errs[i] = l.Close() })
+	}
+	wg.Wait()
+	return errors.Join(append(errs, b.requests.Close(), b.events.Close())...)
+}

@@ -1,0 +1,66 @@
+package bus
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Channel is one half of a way to a peer: a Watermill publisher and subscriber
+// and the topics to use on them. Package pairing makes channels; fill one in
+// by hand to run over anything else.
+//
+// A channel is single use: once attached, it belongs to its link, which calls
+// Close, once, when it ends. A channel whose attachment failed still belongs
+// to its maker, and can be attached again.
+type Channel struct {
+	// ID is the name of the peer as this side sees it. Required.
+	ID string
+	// Publisher and Out say where messages to the peer go. Required. The
+	// publisher need not be ordered across concurrent calls: a link publishes
+	// one message at a time.
+	Publisher message.Publisher
+	Out       string
+	// Subscriber and In say where messages from the peer come from. With a nil
+	// Subscriber nothing is subscribed to, and the owner feeds [Link.Deliver],
+	// for example from a handler of a message.Router.
+	Subscriber message.Subscriber
+	In         string
+	// Codec is Binary when nil. Both halves must use the same.
+	Codec Codec
+	// Local marks a peer in this process that is trusted with private
+	// commands: it may call those whose ID it knows. Default false.
+	Local bool
+	// Closing is called once, by the link, when it begins to close and before what is queued
+	// is published: a transport that holds messages for a peer that has never come gives up
+	// on them here, rather than hold up the close. May be nil.
+	Closing func()
+	// Close releases what was made for this channel. Called once, by the link,
+	// after the last Publish has returned or when one hangs. May be nil.
+	Close func() error
+
+	used atomic.Bool
+}
+
+// claim marks ch as used, or says why it cannot be.
+func (ch *Channel) claim() error {
+	var problem string
+	switch {
+	case ch == nil:
+		return fmt.Errorf("%w: nil", ErrInvalidChannel)
+	case ch.ID == "":
+		problem = "empty ID"
+	case ch.Publisher == nil:
+		problem = "no Publisher"
+	case ch.Out == "":
+		problem = "no Out topic"
+	case ch.Subscriber != nil && ch.In == "":
+		problem = "no In topic"
+	case !ch.used.CompareAndSwap(false, true):
+		problem = "attached before: a channel is single use"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w %q: %s", ErrInvalidChannel, ch.ID, problem)
+}

@@ -1,0 +1,146 @@
+package bus
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Codec turns an envelope into a Watermill message and back. It must be safe
+// for concurrent use, must not keep or change what it is given, and must
+// refuse, with an error, what is not one of the protocol's messages.
+type Codec interface {
+	Marshal(Envelope) (*message.Message, error)
+	Unmarshal(*message.Message) (Envelope, error)
+}
+
+// The codecs. Both carry the same envelopes; a registry can have channels of
+// both and route between them.
+var (
+	// Binary puts everything but the body into metadata, so that a hop routes
+	// without parsing JSON and forwards payload bytes untouched. The default.
+	Binary Codec = binaryCodec{}
+	// JSON makes the payload the whole canonical protocol message, for peers
+	// in other languages and for transports without metadata.
+	JSON Codec = jsonCodec{}
+)
+
+// Metadata keys. All of leat's own begin with the same prefix; whatever does
+// not is somebody else's and is passed on.
+const (
+	keyPrefix   = "leat-"
+	keyID       = "leat-id"
+	keyType     = "leat-type"
+	keyThread   = "leat-thread"
+	keyName     = "leat-name"
+	keyFault    = "leat-fault"
+	keyUnrouted = "leat-unrouted"
+	keyDeadline = "leat-deadline" // microseconds that remain
+	keyLife     = "leat-life"     // microseconds that remain
+	keyDepth    = "leat-depth"
+	keyHops     = "leat-hops"
+	keyFeatures = "leat-features"
+)
+
+// putExtras writes what travels as metadata with either codec.
+func putExtras(m message.Metadata, e *Envelope) {
+	if e.Deadline > 0 {
+		m[keyDeadline] = strconv.FormatInt(max(1, e.Deadline.Microseconds()), 10)
+	}
+	if e.Life > 0 {
+		m[keyLife] = strconv.FormatInt(max(1, e.Life.Microseconds()), 10)
+	}
+	if e.Depth > 0 {
+		m[keyDepth] = strconv.Itoa(e.Depth)
+	}
+	if e.Hops > 0 {
+		m[keyHops] = strconv.Itoa(e.Hops)
+	}
+	if e.Features != 0 {
+		m[keyFeatures] = strconv.Itoa(int(e.Features))
+	}
+	if e.Fault != nil && e.Fault.Unrouted {
+		m[keyUnrouted] = "1"
+	}
+	for k, v := range e.Metadata {
+		if !strings.HasPrefix(k, keyPrefix) {
+			m[k] = v
+		}
+	}
+}
+
+// takeExtras reads them. A value that does not parse is refused: it was not
+// written by a peer of ours, and a guess would break a promise silently.
+func takeExtras(m message.Metadata, e *Envelope) error {
+	for k, v := range m {
+		var err error
+		switch k {
+		case keyDeadline:
+			e.Deadline, err = parseMicros(v)
+		case keyLife:
+			e.Life, err = parseMicros(v)
+		case keyDepth:
+			e.Depth, err = parseCount(v)
+		case keyHops:
+			e.Hops, err = parseCount(v)
+		case keyFeatures:
+			var n int
+			n, err = parseCount(v)
+			e.Features = Features(n)
+		case keyUnrouted:
+			if e.Fault != nil {
+				e.Fault.Unrouted = true
+			}
+		default:
+			if !strings.HasPrefix(k, keyPrefix) {
+				if e.Metadata == nil {
+					e.Metadata = make(message.Metadata)
+				}
+				e.Metadata[k] = v
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("metadata %s: %w", k, err)
+		}
+	}
+	return nil
+}
+
+func parseMicros(s string) (time.Duration, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	if n < 1 || n > int64(1<<62)/int64(time.Microsecond) {
+		return 0, strconv.ErrRange
+	}
+	return time.Duration(n) * time.Microsecond, nil
+}
+
+func parseCount(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return int(n), err
+}
+
+// escape protects a metadata value from transports that trim or fold header
+// values: everything but printable ASCII without space and % is
+// percent-encoded. Most values need nothing and cost one scan.
+func escape(s string) string {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' {
+			return url.PathEscape(s)
+		}
+	}
+	return s
+}
+
+func unescape(s string) (string, error) {
+	if strings.IndexByte(s, '%') < 0 {
+		return s, nil
+	}
+	return url.PathUnescape(s)
+}

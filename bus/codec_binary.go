@@ -1,0 +1,118 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/payload"
+)
+
+// binaryCodec: metadata for everything but the body. The body is not looked at.
+type binaryCodec struct{}
+
+var faultType = mustType[Fault]()
+
+func (binaryCodec) Marshal(e Envelope) (*message.Message, error) {
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	body := e.Body
+	if e.Fault != nil {
+		var err error
+		if body, err = payload.Encode(e.Fault); err != nil {
+			return nil, fmt.Errorf("fault: %w", err)
+		}
+	}
+	m := message.NewMessage(messageUUID(e.ID), message.Payload(body))
+	m.Metadata[keyType] = string(e.Type)
+	m.Metadata[keyID] = escape(e.ID)
+	if e.Thread != "" {
+		m.Metadata[keyThread] = escape(e.Thread)
+	}
+	if e.Name != "" {
+		m.Metadata[keyName] = escape(e.Name)
+	}
+	if e.Fault != nil {
+		m.Metadata[keyFault] = escape(e.Fault.Code)
+	}
+	putExtras(m.Metadata, &e)
+	return m, nil
+}
+
+func (binaryCodec) Unmarshal(m *message.Message) (Envelope, error) {
+	var e Envelope
+	var err error
+	e.Type = Type(m.Metadata[keyType])
+	if e.ID, err = unescape(m.Metadata[keyID]); err != nil {
+		return e, fmt.Errorf("metadata %s: %w", keyID, err)
+	}
+	if e.Thread, err = unescape(m.Metadata[keyThread]); err != nil {
+		return e, fmt.Errorf("metadata %s: %w", keyThread, err)
+	}
+	if e.Name, err = unescape(m.Metadata[keyName]); err != nil {
+		return e, fmt.Errorf("metadata %s: %w", keyName, err)
+	}
+	if _, failed := m.Metadata[keyFault]; failed {
+		e.Fault = new(Fault)
+		if err := faultType.DecodeStrict(m.Payload, e.Fault); err != nil {
+			return e, fmt.Errorf("fault: %w", err)
+		}
+	} else if len(m.Payload) > 0 {
+		e.Body = []byte(m.Payload)
+	}
+	if err := takeExtras(m.Metadata, &e); err != nil {
+		return e, err
+	}
+	return e, e.check()
+}
+
+// check refuses an envelope that lacks what its type needs, or has what its
+// type cannot carry, so that whatever a codec takes it can also give back.
+func (e *Envelope) check() error {
+	if e.ID == "" {
+		return errors.New("message without id")
+	}
+	s, ok := shapes[e.Type]
+	switch {
+	case !ok:
+		return fmt.Errorf("unknown message type %q", e.Type)
+	case s.thread != (e.Thread != ""):
+		return fmt.Errorf("%s: thread %q", e.Type, e.Thread)
+	case s.name != (e.Name != ""):
+		return fmt.Errorf("%s: name %q", e.Type, e.Name)
+	case e.Fault != nil && (!s.fault || e.Fault.Code == "" || e.Body != nil):
+		return fmt.Errorf("%s: misplaced or empty fault", e.Type)
+	case e.Body != nil && !s.body:
+		return fmt.Errorf("%s: unexpected payload", e.Type)
+	}
+	switch e.Type {
+	case RegisterRequest:
+		_, err := e.Definition()
+		return err
+	case ListResponse:
+		_, err := e.Definitions()
+		return err
+	}
+	return nil
+}
+
+// shape says which parts an envelope of one type has: thread and name are
+// required where true and forbidden where false, body and fault are allowed.
+type shape struct{ thread, name, body, fault bool }
+
+var shapes = map[Type]shape{
+	RegisterRequest:  {body: true},
+	RegisterResponse: {thread: true, fault: true},
+	ListRequest:      {},
+	ListResponse:     {thread: true, body: true},
+	ExecuteRequest:   {name: true, body: true},
+	ExecuteResponse:  {thread: true, body: true, fault: true},
+	Event:            {name: true, body: true},
+	Cancel:           {thread: true},
+	Withdraw:         {name: true},
+	Goodbye:          {},
+	Flush:            {},
+	Flushed:          {thread: true},
+}

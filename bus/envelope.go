@@ -1,0 +1,101 @@
+package bus
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Type names what an [Envelope] is: one of the seven protocol messages, or a
+// control message that only peers which said so understand.
+type Type string
+
+// The seven messages of the protocol.
+const (
+	RegisterRequest  Type = "register.command.request"
+	RegisterResponse Type = "register.command.response"
+	ListRequest      Type = "list.commands.request"
+	ListResponse     Type = "list.commands.response"
+	ExecuteRequest   Type = "execute.command.request"
+	ExecuteResponse  Type = "execute.command.response"
+	Event            Type = "event"
+)
+
+// The control messages. They have no payload, and travel as metadata alone.
+const (
+	Cancel   Type = "cancel"   // the caller of the request named by Thread has left
+	Withdraw Type = "withdraw" // the sender no longer executes the command Name
+	Goodbye  Type = "goodbye"  // the sender is closing its half of the link
+	Flush    Type = "flush"    // answer with Flushed once everything before this is accepted
+	Flushed  Type = "flushed"  // the answer; Thread is the ID of the Flush
+)
+
+// Control reports whether t is a control message rather than one of the seven.
+func (t Type) Control() bool {
+	switch t {
+	case Cancel, Withdraw, Goodbye, Flush, Flushed:
+		return true
+	}
+	return false
+}
+
+// Envelope is one protocol message, whatever carries it. It is a value: copy
+// it freely, but treat Body and Metadata as immutable, since copies share them.
+type Envelope struct {
+	// ID identifies the message. Never empty. For an event it is the key for
+	// dedupe and stays the same on every hop.
+	ID   string
+	Type Type
+	// Thread is the ID of the request that a response, Cancel or Flushed is about.
+	Thread string
+	// Name is the command ID of an ExecuteRequest or Withdraw, the event ID of an Event.
+	Name string
+	// Body is the request, result, event payload, the definition (RegisterRequest) or the array of
+	// definitions (ListResponse), as JSON. Nil means absent; an explicit
+	// null is the four bytes "null".
+	Body json.RawMessage
+	// Fault is set on a response that refuses or reports a failure.
+	Fault *Fault
+
+	// What follows travels only as metadata, and only where the transport has any.
+
+	// Deadline is the time that remains to the caller of an ExecuteRequest; 0 is unknown.
+	Deadline time.Duration
+	// Life is the time for which an event may still be relayed; 0 is the whole EventTTL.
+	Life time.Duration
+	// Depth counts the handlers and listeners that caused this message.
+	Depth int
+	// Hops counts the registries that forwarded it.
+	Hops int
+	// Features are the control messages that the sender understands, on list messages.
+	Features Features
+	// Metadata holds the entries that are not leat's own, such as traceparent
+	// or correlation_id. Nil when there are none. A hop passes them on.
+	Metadata message.Metadata
+}
+
+// Fault is the failure that a response reports.
+type Fault struct {
+	// Code is one of the protocol's error codes, such as "not_found".
+	Code string `json:"code"`
+	// Message is text for people. It crosses the wire.
+	Message string `json:"message"`
+	// Unrouted says that no handler was reached: the code comes from routing,
+	// not from a handler that chose it. It travels as metadata.
+	Unrouted bool `json:"-"`
+}
+
+// Features is the set of control messages that a peer understands.
+type Features uint8
+
+// The features that this version announces.
+const (
+	CanCancel Features = 1 << iota
+	CanWithdraw
+	CanGoodbye
+	CanFlush
+	CanAdvertise // takes a list response that nobody asked for
+
+	allFeatures = CanCancel | CanWithdraw | CanGoodbye | CanFlush | CanAdvertise
+)

@@ -1,0 +1,22 @@
+package bus
+
+import "errors"
+
+// Errors of the bus. Compare with [errors.Is]; what is returned wraps them and
+// says more.
+var (
+	// ErrClosed: the bus, link or hub was closed by its owner.
+	ErrClosed = errors.New("closed")
+	// ErrPeerClosed: the peer closed its half of the link, or its transport ended.
+	ErrPeerClosed = errors.New("closed by peer")
+	// ErrDuplicateChannel: a channel with that ID is attached already.
+	ErrDuplicateChannel = errors.New("channel ID is taken")
+	// ErrInvalidChannel: the channel lacks something it needs, or was used before.
+	ErrInvalidChannel = errors.New("invalid channel")
+	// ErrFull: the outbound queue of the link has no room.
+	ErrFull = errors.New("outbound queue is full")
+	// ErrTooLarge: a message exceeds Options.MaxMessageBytes.
+	ErrTooLarge = errors.New("message is too large")
+	// ErrNotConnected: no link is attached under that channel ID.
+	ErrNotConnected = errors.New("not connected")
+)

@@ -1,0 +1,216 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Link is a channel attached to a bus: it is open from Attach until either
+// side closes it. All methods are safe for concurrent use; none runs user
+// code. It has two goroutines, a pump that receives and a writer that
+// publishes; both end before Done is closed.
+type Link struct {
+	bus     *Bus
+	ch      *Channel
+	codec   Codec
+	key     string // prefix of this link's dedupe keys
+	log     *slog.Logger
+	out     *outbox
+	layers  []Receiver
+	inbound message.HandlerFunc
+
+	ctx       context.Context // of what is received; ends when the link begins to close
+	cancel    context.CancelCauseFunc
+	subCtx    context.Context // of the subscription; ends once the queue is drained
+	subCancel context.CancelFunc
+
+	features atomic.Uint32 // of the peer
+	inUser   atomic.Int32  // inbound middleware that is running on the pump
+	stats    linkCounters
+
+	admitted  bool          // guarded by bus.mu: the bus closes it
+	started   chan struct{} // closed when start has returned
+	ready     chan struct{}
+	readyOnce sync.Once
+	done      chan struct{}
+	workers   sync.WaitGroup
+	written   chan struct{} // closed when the writer has ended
+	discard   atomic.Bool   // the writer drops what is left
+
+	receiving sync.Mutex // held while one message is dispatched
+
+	mu      sync.Mutex
+	err     error                    // guarded by mu: why the link closes; nil while open
+	flushes map[string]chan struct{} // guarded by mu: Flush calls that wait, by ID
+	hello   *time.Timer              // guarded by mu: repeats the handshake; nil when done
+}
+
+func newLink(b *Bus, ch *Channel) *Link {
+	l := &Link{
+		bus:     b,
+		ch:      ch,
+		codec:   ch.Codec,
+		key:     fmt.Sprintf("%x/", b.serial.Add(1)),
+		log:     b.log.With("channel", ch.ID),
+		out:     newOutbox(b.opts.QueueSize),
+		started: make(chan struct{}),
+		ready:   make(chan struct{}),
+		done:    make(chan struct{}),
+		written: make(chan struct{}),
+		flushes: make(map[string]chan struct{}),
+	}
+	if l.codec == nil {
+		l.codec = Binary
+	}
+	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	l.subCtx, l.subCancel = context.WithCancel(context.Background())
+	l.inbound = b.inbound(l.accept)
+	return l
+}
+
+// use asks each layer for its receiver.
+func (l *Link) use(layers []Layer) {
+	for _, layer := range layers {
+		l.layers = append(l.layers, layer(l))
+	}
+}
+
+// subscribe starts the subscription, which lives until subCancel; ctx bounds
+// only how long starting it may take.
+func (l *Link) subscribe(ctx context.Context) (<-chan *message.Message, error) {
+	if l.ch.Subscriber == nil {
+		return nil, nil
+	}
+	stop := context.AfterFunc(ctx, l.subCancel)
+	in, err := l.ch.Subscriber.Subscribe(l.subCtx, l.ch.In)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	return in, err
+}
+
+// start opens the link: layers first, then the goroutines, then the handshake.
+func (l *Link) start(in <-chan *message.Message) {
+	l.sendHello()
+	for _, r := range l.layers {
+		r.Opened()
+	}
+	l.workers.Add(1)
+	go l.write()
+	if in != nil {
+		l.workers.Add(1)
+		go l.pump(in)
+	}
+	l.bus.show(l)
+	close(l.started)
+}
+
+// ID returns the name of the peer as this side sees it.
+func (l *Link) ID() string { return l.ch.ID }
+
+// Bus returns the bus that the link is attached to.
+func (l *Link) Bus() *Bus { return l.bus }
+
+// Local reports whether the peer is trusted with private commands.
+func (l *Link) Local() bool { return l.ch.Local }
+
+// Binary reports whether the messages of the link are in binary form.
+func (l *Link) Binary() bool { return l.codec == Binary }
+
+// Context ends when the link begins to close, with the reason as its cause.
+func (l *Link) Context() context.Context { return l.ctx }
+
+// Ready is closed when the peer has answered the handshake: what it can do is
+// known then. It stays open when the link ends before; select on Done too.
+func (l *Link) Ready() <-chan struct{} { return l.ready }
+
+// Done is closed when the link has ended and nothing of it runs any more but
+// handlers and listeners that have not returned yet.
+func (l *Link) Done() <-chan struct{} { return l.done }
+
+// Err returns nil before Done is closed; then [ErrClosed] if this side closed
+// the link, or an error that wraps [ErrPeerClosed].
+func (l *Link) Err() error {
+	select {
+	case <-l.done:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.err
+	default:
+		return nil
+	}
+}
+
+// Understands reports whether the peer has announced all of these features.
+func (l *Link) Understands(f Features) bool {
+	return Features(l.features.Load())&f == f
+}
+
+// Send queues e for the peer and returns. Messages arrive in the order in
+// which they were queued. Errors: [ErrClosed], [ErrFull] (requests and events
+// at QueueSize, all others at twice that), [ErrTooLarge], or what the codec
+// refuses.
+func (l *Link) Send(e Envelope) error {
+	if e.Type == ListRequest || e.Type == ListResponse {
+		e.Features = allFeatures
+	}
+	m, err := l.codec.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	}
+	return l.push(&e, m)
+}
+
+// SendReply is Send for a reply that handler middleware has seen as m, in the
+// binary form: m itself goes out where the link is binary.
+func (l *Link) SendReply(e Envelope, m *message.Message) error {
+	if l.codec != Binary {
+		return l.Send(e)
+	}
+	return l.push(&e, m)
+}
+
+func (l *Link) push(e *Envelope, m *message.Message) error {
+	if len(m.Payload) > l.bus.opts.MaxMessageBytes {
+		return fmt.Errorf("send to %q: %w: %d bytes, the limit is %d", l.ID(), ErrTooLarge, len(m.Payload), l.bus.opts.MaxMessageBytes)
+	}
+	it := outItem{msg: m, typ: e.Type, id: e.ID}
+	if e.Type == Event {
+		it.born, it.life = time.Now(), orDefault(e.Life, l.bus.opts.EventTTL)
+	}
+	if err := l.out.push(it); err != nil {
+		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	}
+	return nil
+}
+
+// WaitRoom waits until Send would take an event. It returns at once for a link
+// that is closed, or whose peer has not been heard of yet: waiting for one
+// that may never come would not be bounded by anything.
+func (l *Link) WaitRoom(ctx context.Context) error {
+	select {
+	case <-l.ready:
+		return l.out.waitRoom(ctx)
+	default:
+		return nil
+	}
+}
+
+// Drop counts an event that could not be sent, and logs it once in a while.
+func (l *Link) Drop(id string, err error) {
+	if n := l.stats.dropped.Add(1); n&(n-1) == 0 {
+		l.log.Warn("event dropped", "event", id, "dropped", n, "error", err)
+	}
+}
+
+// Reject counts a message that was received and could not be used.
+func (l *Link) Reject(d *Delivery, err error) {
+	l.stats.rejected.Add(1)
+	l.log.Warn("message rejected", "type", string(d.Envelope.Type), "id", d.Envelope.ID, "error", err)
+}

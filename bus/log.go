@@ -1,0 +1,87 @@
+package bus
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/ThreeDotsLabs/watermill"
+)
+
+// NewLogHandler returns a slog.Handler that writes to a Watermill logger, for
+// programs that have one of those: Options.Logger = slog.New(NewLogHandler(l)).
+// The other direction is watermill.NewSlogLogger. Levels below Debug become
+// Trace; Warn becomes Info with a field "level", since Watermill has no warning.
+func NewLogHandler(l watermill.LoggerAdapter) slog.Handler {
+	return &logHandler{to: l}
+}
+
+type logHandler struct {
+	to     watermill.LoggerAdapter
+	prefix string // of open groups
+}
+
+func (h *logHandler) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
+	fields := make(watermill.LogFields, r.NumAttrs()+1)
+	var cause error
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok && a.Key == "error" {
+			cause = err
+			return true
+		}
+		h.put(fields, h.prefix, a)
+		return true
+	})
+	switch {
+	case r.Level >= slog.LevelError:
+		h.to.Error(r.Message, cause, fields)
+		return nil
+	case r.Level >= slog.LevelWarn:
+		fields["level"] = r.Level.String()
+	}
+	if cause != nil {
+		fields["error"] = cause
+	}
+	switch {
+	case r.Level >= slog.LevelInfo:
+		h.to.Info(r.Message, fields)
+	case r.Level >= slog.LevelDebug:
+		h.to.Debug(r.Message, fields)
+	default:
+		h.to.Trace(r.Message, fields)
+	}
+	return nil
+}
+
+// put flattens groups into dotted keys.
+func (h *logHandler) put(fields watermill.LogFields, prefix string, a slog.Attr) {
+	v := a.Value.Resolve()
+	if v.Kind() != slog.KindGroup {
+		if a.Key != "" {
+			fields[prefix+a.Key] = v.Any()
+		}
+		return
+	}
+	if a.Key != "" {
+		prefix += a.Key + "."
+	}
+	for _, g := range v.Group() {
+		h.put(fields, prefix, g)
+	}
+}
+
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	fields := make(watermill.LogFields, len(attrs))
+	for _, a := range attrs {
+		h.put(fields, h.prefix, a)
+	}
+	return &logHandler{to: h.to.With(fields), prefix: h.prefix}
+}
+
+func (h *logHandler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return h
+	}
+	return &logHandler{to: h.to, prefix: h.prefix + name + "."}
+}

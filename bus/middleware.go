@@ -1,0 +1,52 @@
+package bus
+
+import "github.com/ThreeDotsLabs/watermill/message"
+
+// chain composes middleware, first element outermost.
+func chain(mws []message.HandlerMiddleware) message.HandlerMiddleware {
+	return func(h message.HandlerFunc) message.HandlerFunc {
+		for i := len(mws) - 1; i >= 0; i-- {
+			h = mws[i](h)
+		}
+		return h
+	}
+}
+
+// Wrap applies the handler middleware to h. It returns nil when none is
+// configured, so that a layer can skip making a message.
+func (b *Bus) Wrap(h message.HandlerFunc) message.HandlerFunc {
+	if len(b.opts.Handler) == 0 {
+		return nil
+	}
+	return chain(b.opts.Handler)(h)
+}
+
+// dedupe is the innermost inbound middleware: requests by link and ID, events
+// by ID, the latter in one step with being queued.
+func (b *Bus) dedupe(h message.HandlerFunc) message.HandlerFunc {
+	counted := DedupeOptions{OnDuplicate: func(*message.Message) { b.dropped.Add(1) }}
+	request := Dedupe(b.requests, requestKey, counted)(h)
+	event := Dedupe(b.events, eventKey, counted)(h)
+	return func(m *message.Message) ([]*message.Message, error) {
+		d, ok := DeliveryFrom(m.Context())
+		switch {
+		case ok && d.Envelope.Type == ExecuteRequest:
+			return request(m)
+		case ok && d.Envelope.Type == Event:
+			b.sequence.Lock()
+			defer b.sequence.Unlock()
+			return event(m)
+		}
+		return h(m)
+	}
+}
+
+func requestKey(m *message.Message) string {
+	d, _ := DeliveryFrom(m.Context())
+	return d.Link.key + d.Envelope.ID
+}
+
+func eventKey(m *message.Message) string {
+	d, _ := DeliveryFrom(m.Context())
+	return d.Envelope.ID
+}

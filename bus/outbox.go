@@ -1,0 +1,150 @@
+package bus
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// outbox is the bounded queue between those who send on a link and the one
+// goroutine that publishes. A push never blocks, so that a pump can forward.
+type outbox struct {
+	bound int // for requests and events; what answers may use twice as much
+
+	mu     sync.Mutex
+	items  []outItem     // guarded by mu
+	size   int           // guarded by mu: items, and those being published
+	closed bool          // guarded by mu: no more pushes
+	room   chan struct{} // guarded by mu: closed when there is room again; nil when nobody waits
+
+	wake chan struct{} // capacity 1: items or closed changed
+}
+
+type outItem struct {
+	msg  *message.Message
+	typ  Type
+	id   string
+	born time.Time     // events: when it was queued here
+	life time.Duration // events: how long it could be relayed then
+
+	barrier chan struct{} // instead of a message: closed when everything before it was published
+}
+
+func newOutbox(bound int) *outbox {
+	return &outbox{bound: bound, wake: make(chan struct{}, 1)}
+}
+
+// push queues it. Requests and events are refused with ErrFull at the bound;
+// answers and control messages have twice the room, because refusing one
+// would leave the peer waiting.
+func (o *outbox) push(it outItem) error {
+	bound := o.bound
+	if it.typ != ExecuteRequest && it.typ != Event {
+		bound *= 2
+	}
+	o.mu.Lock()
+	if o.closed {
+		o.mu.Unlock()
+		return ErrClosed
+	}
+	if o.size >= bound {
+		o.mu.Unlock()
+		return ErrFull
+	}
+	o.items = append(o.items, it)
+	o.size++
+	o.mu.Unlock()
+	o.signal()
+	return nil
+}
+
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for items and returns all of them; spare is reused for the next.
+// It returns nil once the outbox is closed and empty.
+func (o *outbox) take(spare []outItem) []outItem {
+	for {
+		o.mu.Lock()
+		if len(o.items) > 0 {
+			items := o.items
+			o.items = spare[:0]
+			o.mu.Unlock()
+			return items
+		}
+		closed := o.closed
+		o.mu.Unlock()
+		if closed {
+			return nil
+		}
+		<-o.wake
+	}
+}
+
+// done tells that one taken item has been published.
+func (o *outbox) done() {
+	o.mu.Lock()
+	o.size--
+	if o.room != nil && o.size < o.bound {
+		close(o.room)
+		o.room = nil
+	}
+	o.mu.Unlock()
+}
+
+// waitRoom waits until a request or event would be taken. It returns at once
+// with a closed outbox: the push tells.
+func (o *outbox) waitRoom(ctx context.Context) error {
+	for {
+		o.mu.Lock()
+		if o.closed || o.size < o.bound {
+			o.mu.Unlock()
+			return nil
+		}
+		if o.room == nil {
+			o.room = make(chan struct{})
+		}
+		room := o.room
+		o.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// close refuses further pushes. What is queued is still published, unless
+// discard is set; then it is returned.
+func (o *outbox) close(last *outItem, discard bool) (left []outItem) {
+	o.mu.Lock()
+	if !o.closed && last != nil {
+		o.items = append(o.items, *last)
+		o.size++
+	}
+	o.closed = true
+	if discard {
+		left, o.items = o.items, nil
+		o.size -= len(left)
+	}
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+	o.mu.Unlock()
+	o.signal()
+	return left
+}
+
+// len returns the number of messages accepted and not yet published.
+func (o *outbox) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.size
+}

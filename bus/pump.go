@@ -1,0 +1,127 @@
+package bus
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// pump receives. It acks each message on receipt, since publishers may wait
+// for the ack while they hold locks, and never blocks: what may take time is
+// queued, or runs in a goroutine of its own.
+func (l *Link) pump(in <-chan *message.Message) {
+	defer l.workers.Done()
+	for {
+		select {
+		case m, ok := <-in:
+			if !ok {
+				l.peerClosed(fmt.Errorf("%w: subscription ended", ErrPeerClosed))
+				return
+			}
+			m.Ack()
+			l.receive(m)
+		case <-l.subCtx.Done():
+			return
+		}
+	}
+}
+
+// Deliver gives the link a message that the owner of its channel received: a
+// message.NoPublishHandlerFunc, for a channel without a Subscriber that runs
+// inside a message.Router. It never blocks for long, and returns nil: what is
+// wrong with a message is logged and counted, since redelivering would not
+// mend it. After the link has closed, messages are counted and forgotten.
+//
+// Calls are handled one at a time; their order is the order in which they are
+// made. A Router runs a goroutine per message, so its subscriber must hand
+// out one unacked message at a time where the order of events matters.
+func (l *Link) Deliver(m *message.Message) error {
+	select {
+	case <-l.ctx.Done():
+		l.stats.rejected.Add(1)
+		return nil
+	default:
+	}
+	l.receive(m)
+	return nil
+}
+
+// receive decodes one message and sends it through the inbound middleware.
+func (l *Link) receive(m *message.Message) {
+	l.receiving.Lock()
+	defer l.receiving.Unlock()
+	l.stats.received.Add(1)
+	d := &Delivery{Context: l.ctx, Link: l, Message: m}
+	var err error
+	if d.Envelope, err = l.codec.Unmarshal(m); err != nil {
+		l.Reject(d, err)
+		return
+	}
+	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
+		err := fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
+		l.Reject(d, err)
+		l.refuse(d, err)
+		return
+	}
+	m.SetContext(d)
+	if err := l.dispatch(m); err != nil {
+		l.Reject(d, err)
+	}
+}
+
+// refuse answers a request that is not going to be looked at.
+func (l *Link) refuse(d *Delivery, err error) {
+	if d.Envelope.Type != ExecuteRequest {
+		return
+	}
+	_ = l.Send(Envelope{ID: NewID(), Type: ExecuteResponse, Thread: d.Envelope.ID,
+		Fault: &Fault{Code: "invalid_request", Message: err.Error()}})
+}
+
+// dispatch runs the inbound chain. A panic in it, which can only come from
+// configured middleware, costs this message and nothing more.
+func (l *Link) dispatch(m *message.Message) (err error) {
+	if len(l.bus.opts.Inbound) > 0 {
+		l.inUser.Add(1)
+		defer l.inUser.Add(-1)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in inbound middleware: %v", p)
+			l.log.Error("panic in inbound middleware", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	_, err = l.inbound(m)
+	return err
+}
+
+// accept is the end of the inbound chain: the link's own messages, then the layers.
+func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
+	d, ok := DeliveryFrom(m.Context())
+	if !ok {
+		return nil, fmt.Errorf("inbound middleware replaced the context of message %s", m.UUID)
+	}
+	e := &d.Envelope
+	switch e.Type {
+	case ListRequest, ListResponse:
+		l.learn(e)
+	case Goodbye:
+		l.peerClosed(ErrPeerClosed)
+		return nil, nil
+	case Flush:
+		return nil, l.Send(Envelope{ID: NewID(), Type: Flushed, Thread: e.ID})
+	case Flushed:
+		l.flushed(e.Thread)
+		return nil, nil
+	}
+	for _, r := range l.layers {
+		if r.Receive(d) {
+			return nil, nil
+		}
+	}
+	if e.Type == ListRequest { // nobody above has commands
+		return nil, l.Send(Envelope{ID: NewID(), Type: ListResponse, Thread: e.ID, Body: []byte("[]")})
+	}
+	return nil, nil
+}

@@ -1,0 +1,50 @@
+package bus
+
+import "sync/atomic"
+
+type linkCounters struct {
+	received, sent, rejected, unsent, dropped atomic.Uint64
+}
+
+// LinkStats counts what happened on a link since it was attached.
+type LinkStats struct {
+	Received uint64 // messages from the peer
+	Sent     uint64 // messages published
+	Rejected uint64 // received, but malformed, unknown, oversized or refused by inbound middleware
+	Unsent   uint64 // queued, but not published: the publisher failed, the event expired, or the link closed
+	Dropped  uint64 // events that were not even queued: the queue was full
+	Queued   int    // messages that wait to be published now
+}
+
+// Stats returns the counters. They stay readable after the link has ended.
+func (l *Link) Stats() LinkStats {
+	return LinkStats{
+		Received: l.stats.received.Load(),
+		Sent:     l.stats.sent.Load(),
+		Rejected: l.stats.rejected.Load(),
+		Unsent:   l.stats.unsent.Load(),
+		Dropped:  l.stats.dropped.Load(),
+		Queued:   l.out.len(),
+	}
+}
+
+// Stats counts what a bus remembers for dedupe, and what that did.
+type Stats struct {
+	Links       int    // open links
+	Duplicates  uint64 // messages dropped by dedupe
+	RequestKeys int    // request IDs remembered now
+	EventKeys   int    // event IDs remembered now
+	Evicted     uint64 // keys forgotten before their time, because DedupeKeys was reached
+}
+
+// Stats returns the counters.
+func (b *Bus) Stats() Stats {
+	r, e := b.requests.Stats(), b.events.Stats()
+	return Stats{
+		Links:       len(b.Links()),
+		Duplicates:  b.dropped.Load(),
+		RequestKeys: r.Keys,
+		EventKeys:   e.Keys,
+		Evicted:     r.Evicted + e.Evicted,
+	}
+}

@@ -1,0 +1,45 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+)
+
+// work counts what a drain waits for: handlers, calls and queued events.
+type work struct {
+	n        atomic.Int64
+	draining atomic.Bool
+	idle     chan struct{} // capacity 1: n reached 0 while draining
+}
+
+// Begin counts one piece of work in: a handler run, a call, an event in a
+// listener's queue. Each needs its End. Draining waits for all of them.
+func (b *Bus) Begin() { b.work.n.Add(1) }
+
+// End counts it out.
+func (b *Bus) End() {
+	if b.work.n.Add(-1) == 0 && b.work.draining.Load() {
+		select {
+		case b.work.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Draining reports whether Drain or Close was called: work that nothing
+// already running has caused is to be refused.
+func (b *Bus) Draining() bool { return b.work.draining.Load() }
+
+// Drain makes Draining true and waits until no work is left, or for ctx.
+func (b *Bus) Drain(ctx context.Context) error {
+	b.work.draining.Store(true)
+	for b.work.n.Load() > 0 {
+		select {
+		case <-b.work.idle:
+		case <-ctx.Done():
+			return fmt.Errorf("%d handlers, calls or queued events were left: %w", b.work.n.Load(), ctx.Err())
+		}
+	}
+	return nil
+}

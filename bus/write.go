@@ -1,0 +1,160 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// write publishes what is queued, one message at a time, in order, until the
+// outbox is closed and empty.
+func (l *Link) write() {
+	defer l.workers.Done()
+	defer close(l.written)
+	var spare []outItem
+	for {
+		items := l.out.take(spare)
+		if items == nil {
+			return
+		}
+		for i := range items {
+			l.publish(&items[i])
+			items[i] = outItem{}
+			l.out.done()
+		}
+		if spare = items; cap(spare) > 1024 { // after a burst, give the memory back
+			spare = nil
+		}
+	}
+}
+
+func (l *Link) publish(it *outItem) {
+	if it.barrier != nil {
+		close(it.barrier)
+		return
+	}
+	err := errDiscarded
+	if !l.discard.Load() {
+		err = l.tryPublish(it)
+	}
+	if err == nil {
+		l.stats.sent.Add(1)
+		return
+	}
+	l.unsent(it, err)
+}
+
+var errDiscarded = errors.New("link closed before the message was published")
+
+// unsent accounts for a message that was queued and did not leave.
+func (l *Link) unsent(it *outItem, err error) {
+	if it.barrier != nil { // whoever waits sees the link close
+		return
+	}
+	l.stats.unsent.Add(1)
+	if !errors.Is(err, errDiscarded) {
+		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err)
+	}
+	for _, r := range l.layers {
+		r.Unsent(it.typ, it.id, err)
+	}
+}
+
+func (l *Link) tryPublish(it *outItem) (err error) {
+	if it.typ == Event {
+		if err := it.age(); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in publisher: %v", p)
+			l.log.Error("panic in publisher", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	return l.ch.Publisher.Publish(l.ch.Out, it.msg)
+}
+
+var errExpired = errors.New("event outlived its EventTTL before it was published")
+
+// age takes the time that an event waited here from its remaining life.
+func (it *outItem) age() error {
+	waited := time.Since(it.born)
+	if waited < time.Millisecond {
+		return nil
+	}
+	left := it.life - waited
+	if left < time.Microsecond {
+		return errExpired
+	}
+	it.msg.Metadata[keyLife] = strconv.FormatInt(left.Microseconds(), 10)
+	return nil
+}
+
+// Flush waits until the peer has accepted everything that was sent before:
+// events are in its listeners' queues, requests are running or waiting. A
+// peer that does not understand Flush is trusted once the publisher has taken
+// everything. It returns ctx.Err(), or an error that wraps [ErrClosed] or [ErrPeerClosed]
+// when the link ends before.
+func (l *Link) Flush(ctx context.Context) error {
+	select {
+	case <-l.ready:
+	case <-l.ctx.Done():
+		return l.closing()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !l.Understands(CanFlush) {
+		return l.flushOut(ctx)
+	}
+	id, answered := NewID(), make(chan struct{})
+	l.mu.Lock()
+	l.flushes[id] = answered
+	l.mu.Unlock()
+	defer l.flushed(id)
+	if err := l.Send(Envelope{ID: id, Type: Flush}); err != nil {
+		return err
+	}
+	return l.await(ctx, answered)
+}
+
+// flushOut waits until everything queued before has been published.
+func (l *Link) flushOut(ctx context.Context) error {
+	published := make(chan struct{})
+	if err := l.out.push(outItem{barrier: published}); err != nil {
+		return err
+	}
+	return l.await(ctx, published)
+}
+
+func (l *Link) await(ctx context.Context, what <-chan struct{}) error {
+	select {
+	case <-what:
+		return nil
+	case <-l.ctx.Done():
+		return l.closing()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// flushed releases the Flush call with that ID, if it still waits.
+func (l *Link) flushed(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.flushes[id]; c != nil {
+		close(c)
+		delete(l.flushes, id)
+	}
+}
+
+func (l *Link) closing() error {
+	return fmt.Errorf("channel %q: %w", l.ID(), context.Cause(l.ctx))
+}
+
+var _ message.NoPublishHandlerFunc = (*Link)(nil).Deliver

@@ -1,0 +1,182 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
+)
+
+// call is a request made here that waits for its reply.
+type call struct {
+	exchange
+	done chan outcome // capacity 1
+}
+
+func (c *call) settle(o outcome) { c.done <- o }
+
+// enter counts a call in, or refuses it: after Close, and while draining
+// unless something that is running has made it. Each success needs a leave.
+func (r *Registry) enter(ctx context.Context, id string) error {
+	r.bus.Begin()
+	if !r.bus.Draining() {
+		return nil
+	}
+	if !r.closed.Load() && bus.Depth(ctx) > 0 {
+		return nil
+	}
+	r.bus.End()
+	if r.closed.Load() {
+		return closedError(id)
+	}
+	return &Error{Code: ChannelDisconnected, Command: id, Message: "registry is shutting down"}
+}
+
+// execute calls a command with an encoded request: here, or wherever it is.
+func (r *Registry) execute(ctx context.Context, id string, body json.RawMessage, ttl time.Duration) (json.RawMessage, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fromContext(ctx, id)
+	}
+	if err := r.enter(ctx, id); err != nil {
+		return nil, err
+	}
+	defer r.bus.End()
+	cmd := r.lookup(id)
+	if cmd != nil && cmd.owner == nil {
+		return r.local(ctx, cmd, body)
+	}
+	to, err := r.resolve(id, cmd)
+	if err != nil {
+		return nil, err
+	}
+	if depth := bus.Depth(ctx); depth > bus.MaxDepth {
+		return nil, tooDeep(id)
+	}
+	return to.call(ctx, id, body, ttl, cmd != nil)
+}
+
+// resolve says where a command that is not local is sent to.
+func (r *Registry) resolve(id string, cmd *command) (*peer, error) {
+	router := r.router.Load()
+	switch {
+	case id == "":
+		return nil, &Error{Code: InvalidRequest, Message: "empty command ID"}
+	case isPrivate(id):
+		return nil, notFound(id)
+	case cmd != nil:
+		return cmd.owner, nil
+	case router != nil:
+		return router, nil
+	case r.cfg.RouterChannel != "":
+		return nil, disconnected(id, r.cfg.RouterChannel, bus.ErrNotConnected)
+	}
+	return nil, notFound(id)
+}
+
+// local runs a local command on the caller's goroutine, with its ctx.
+func (r *Registry) local(ctx context.Context, cmd *command, body json.RawMessage) (json.RawMessage, error) {
+	depth := bus.Depth(ctx)
+	if depth > bus.MaxDepth {
+		return nil, tooDeep(cmd.def.ID)
+	}
+	run := bus.WithDepth(ctx, depth+1)
+	var err error
+	if r.wrapped == nil {
+		body, err = r.invoke(run, cmd, body)
+	} else {
+		body, err = r.localWrapped(run, cmd, body, depth)
+	}
+	if err != nil {
+		return nil, localFailure(ctx, cmd.def.ID, err)
+	}
+	return body, nil
+}
+
+// localWrapped makes the message that the handler middleware is to see.
+func (r *Registry) localWrapped(ctx context.Context, cmd *command, body json.RawMessage, depth int) (json.RawMessage, error) {
+	id := bus.NewID()
+	m, err := bus.Binary.Marshal(bus.Envelope{ID: id, Type: bus.ExecuteRequest, Name: cmd.def.ID, Body: body,
+		Depth: depth, Metadata: bus.MetadataFrom(ctx)})
+	if err != nil {
+		return nil, err
+	}
+	m.Ack() // nobody waits for it; middleware may look
+	reply, _, err := r.invokeWrapped(ctx, cmd, id, m)
+	if err == nil && reply.Fault != nil {
+		err = fromFault(cmd.def.ID, reply.Fault)
+	}
+	return reply.Body, err
+}
+
+// localFailure is what a local call returns for its handler's error: the
+// caller's own cancellation as it is, an *Error for everything else.
+func localFailure(ctx context.Context, id string, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return fromContext(ctx, id)
+	}
+	return failure(id, err)
+}
+
+// call sends the request to the peer and waits for the reply.
+func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl time.Duration, listed bool) (json.RawMessage, error) {
+	if body != nil {
+		if err := payload.Valid(body); err != nil {
+			return nil, &Error{Code: InvalidRequest, Command: id, Message: err.Error(), Err: err}
+		}
+	}
+	if ttl <= 0 {
+		ttl = p.r.cfg.RequestTTL
+	}
+	c := &call{exchange: exchange{command: id, listed: listed}, done: make(chan outcome, 1)}
+	c.owner = c
+	if !p.begin(&c.exchange, bus.NewID(), ttl) {
+		return nil, disconnected(id, p.link.ID(), bus.ErrNotConnected)
+	}
+	remaining := ttl
+	if at, ok := ctx.Deadline(); ok {
+		remaining = max(time.Microsecond, min(ttl, time.Until(at)))
+	}
+	err := p.link.Send(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
+		Deadline: remaining, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
+	if err != nil && p.drop(&c.exchange) {
+		return nil, sendFailure(id, p, err)
+	}
+	return p.await(ctx, c)
+}
+
+// await waits for the outcome. A caller who leaves takes the exchange along,
+// unless the outcome was faster.
+func (p *peer) await(ctx context.Context, c *call) (json.RawMessage, error) {
+	var o outcome
+	select {
+	case o = <-c.done:
+	case <-ctx.Done():
+		if p.drop(&c.exchange) {
+			p.cancelled(c.id)
+			return nil, fromContext(ctx, c.command)
+		}
+		o = <-c.done
+	}
+	if err := o.failed(c.command); err != nil {
+		return nil, err
+	}
+	return o.body, nil
+}
+
+// sendFailure is the error of a request that the link did not take.
+func sendFailure(id string, p *peer, err error) *Error {
+	switch {
+	case errors.Is(err, bus.ErrClosed):
+		return disconnected(id, p.link.ID(), err)
+	case errors.Is(err, bus.ErrTooLarge):
+		return &Error{Code: InvalidRequest, Command: id, Message: err.Error(), Err: err}
+	}
+	return &Error{Code: Internal, Command: id, Message: err.Error(), Err: err}
+}
+
+func tooDeep(id string) *Error {
+	return &Error{Code: Internal, Command: id, Message: "calls are nested too deeply: more than 16 handlers and listeners wait for each other"}
+}

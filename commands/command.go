@@ -1,0 +1,151 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
+)
+
+// Void is the request or result of a command that carries none. Any struct
+// without fields is void: it is absent on the wire, and absent, null and {}
+// are accepted for it.
+type Void = struct{}
+
+// Options refines a command. The zero value says nothing more.
+type Options struct {
+	// TTL bounds how long a remote call waits for the reply. Default: the
+	// caller's Config.RequestTTL.
+	TTL time.Duration
+	// RequestSchema and ResponseSchema are advertised instead of the schemas
+	// inferred from the types. Requests are validated against RequestSchema
+	// before they are decoded. Must be JSON Schemas (draft 2020-12 or 7)
+	// without remote references.
+	RequestSchema  json.RawMessage
+	ResponseSchema json.RawMessage
+}
+
+// Command is a command's ID and the types of its request and result: what
+// both sides share. Immutable; safe for concurrent use. Make one with [Define].
+type Command[Req, Res any] struct {
+	def     bus.Definition
+	key     any // def.ID, boxed once
+	ttl     time.Duration
+	req     *payload.Type
+	res     *payload.Type
+	request *payload.Schema // what Options.RequestSchema says beyond the type; or nil
+}
+
+// Define describes a command. IDs are dotted by convention, as in
+// "math.add"; one that begins with "_" is private to its registry. The JSON
+// Schemas that are advertised are inferred from the types: a struct's fields
+// are required unless tagged omitempty or omitzero, unknown ones are refused;
+// json.RawMessage and any stand for any JSON; recursive types work.
+//
+// Define is meant for package variables: it panics, naming the command, if
+// the ID is empty, a type has no JSON form, or a schema in opts (at most one) is not one.
+func Define[Req, Res any](id, description string, opts ...Options) Command[Req, Res] {
+	c, err := define[Req, Res](id, description, opts)
+	if err != nil {
+		panic(fmt.Sprintf("commands: define %q: %v", id, err))
+	}
+	return c
+}
+
+func define[Req, Res any](id, description string, opts []Options) (c Command[Req, Res], err error) {
+	var o Options
+	switch len(opts) {
+	case 0:
+	case 1:
+		o = opts[0]
+	default:
+		return c, fmt.Errorf("%d options", len(opts))
+	}
+	if id == "" {
+		return c, fmt.Errorf("empty ID")
+	}
+	c = Command[Req, Res]{def: bus.Definition{ID: id, Description: description}, key: id, ttl: o.TTL}
+	if c.req, err = payload.For(reflect.TypeFor[Req]()); err != nil {
+		return c, fmt.Errorf("request: %w", err)
+	}
+	if c.res, err = payload.For(reflect.TypeFor[Res]()); err != nil {
+		return c, fmt.Errorf("result: %w", err)
+	}
+	if c.request, err = compile(o.RequestSchema); err != nil {
+		return c, fmt.Errorf("request schema: %w", err)
+	}
+	if _, err = compile(o.ResponseSchema); err != nil {
+		return c, fmt.Errorf("response schema: %w", err)
+	}
+	s := bus.Schema{Request: c.req.Schema(), Response: c.res.Schema()}
+	if o.RequestSchema != nil {
+		s.Request = o.RequestSchema
+	}
+	if o.ResponseSchema != nil {
+		s.Response = o.ResponseSchema
+	}
+	if s.Request != nil || s.Response != nil {
+		c.def.Schema = &s
+	}
+	return c, nil
+}
+
+// ID returns the command's ID.
+func (c Command[Req, Res]) ID() string { return c.def.ID }
+
+// Definition returns what is advertised about the command.
+func (c Command[Req, Res]) Definition() bus.Definition { return c.def }
+
+// Register makes h execute the command. A public command of a registry with a
+// connected router is registered there first: Register waits for the ack, for
+// at most RequestTTL, and the command is callable from the ack on. With the
+// router down it is installed at once, and escalated when the router comes up.
+//
+// h runs on the caller's goroutine for local calls, with the request as the
+// caller gave it, and in a goroutine of its own for remote ones. Its ctx ends
+// when the caller leaves or the link closes. The text of its error crosses the wire;
+// see [Error]. A panic is an Internal error of that call.
+//
+// Errors: [ErrDuplicateCommand], [ErrTimeout], [ErrChannelDisconnected],
+// [ErrClosed], ctx.Err(). After an error the command is not installed.
+func Register[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], h func(context.Context, Req) (Res, error)) error {
+	if h == nil {
+		return fmt.Errorf("register %q: nil handler", c.def.ID)
+	}
+	if c.req == nil {
+		return &Error{Code: InvalidRequest, Message: "register: the zero Command: use Define"}
+	}
+	cmd := &command{def: c.def, handler: c.encoded(h)}
+	if c.request == nil {
+		cmd.typed = h
+	}
+	return r.register(ctx, cmd)
+}
+
+// encoded is h behind validation and decoding, in front of encoding.
+func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) RawHandler {
+	return func(ctx context.Context, body json.RawMessage) (json.RawMessage, error) {
+		var req Req
+		if c.request != nil {
+			if err := c.request.Validate(body); err != nil {
+				return nil, invalid(err)
+			}
+		}
+		if err := c.req.DecodeStrict(body, &req); err != nil {
+			return nil, invalid(err)
+		}
+		res, err := h(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		out, err := payload.Encode(res)
+		if err != nil {
+			return nil, fmt.Errorf("the handler's result does not encode: %w", err)
+		}
+		return out, nil
+	}
+}

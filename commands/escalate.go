@@ -1,0 +1,271 @@
+package commands
+
+import (
+	"errors"
+	"time"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// registration asks the router to accept a command: one registered here, or
+// one that a child has registered here. Until the answer the ID is reserved.
+type registration struct {
+	exchange
+	r         *Registry
+	cmd       *command
+	refresh   bool       // the command is in the table already; only the router is told anew
+	done      chan error // capacity 1: a Register call that waits; or nil
+	child     *peer      // the peer that waits; or nil
+	threads   []string   // guarded by r.mu: the IDs of its requests
+	abandoned bool       // guarded by r.mu: the child has left or withdrawn meanwhile
+}
+
+// request sends the registration to the router. It always settles.
+func (p *peer) request(reg *registration, ttl time.Duration) {
+	reg.owner = reg
+	if !p.begin(&reg.exchange, bus.NewID(), ttl) {
+		reg.settle(outcome{err: disconnected(reg.command, p.link.ID(), bus.ErrNotConnected)})
+		return
+	}
+	err := p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def)})
+	if err != nil && p.drop(&reg.exchange) {
+		reg.settle(outcome{err: sendFailure(reg.command, p, err)})
+	}
+}
+
+// settle installs the command on an ack, right where the ack is read, so that
+// a call which comes behind it finds the command.
+func (reg *registration) settle(o outcome) {
+	r := reg.r
+	err := o.failed(reg.command)
+	r.mu.Lock()
+	if r.reserved[reg.command] == reg {
+		delete(r.reserved, reg.command)
+	}
+	install := err == nil && !reg.refresh && !reg.abandoned
+	if install {
+		r.install(reg.cmd)
+	}
+	orphan := err == nil && !reg.refresh && reg.abandoned
+	threads := reg.threads
+	r.mu.Unlock()
+
+	switch {
+	case orphan:
+		reg.to.withdraw(reg.command)
+	case install && reg.child == nil:
+		r.advertise(reg.cmd)
+	}
+	reg.report(err, threads)
+	if reg.refresh && (err == nil || err.Code != ChannelDisconnected) {
+		reg.to.escalateNext()
+	}
+}
+
+// report tells whoever waits.
+func (reg *registration) report(err *Error, threads []string) {
+	switch {
+	case reg.done != nil && err != nil:
+		reg.done <- err
+	case reg.done != nil:
+		reg.done <- nil
+	case reg.child != nil:
+		for _, id := range threads {
+			reg.child.acknowledge(id, err)
+		}
+	case err != nil:
+		reg.r.log.Warn("the router does not take a command: it stays local", "command", reg.command, "code", string(err.Code), "error", err)
+	}
+}
+
+// acknowledge answers a registration of the peer. The canonical form has one
+// word for a refusal; a foreign peer is not told a wrong one, it times out.
+func (p *peer) acknowledge(thread string, err *Error) {
+	e := bus.Envelope{ID: bus.NewID(), Type: bus.RegisterResponse, Thread: thread}
+	if err != nil {
+		if err.Code != DuplicateCommand && err.Code != InvalidRequest && !p.link.Understands(bus.CanWithdraw) {
+			return
+		}
+		e.Fault = err.fault()
+	}
+	p.answer(e)
+}
+
+// registered handles a register.command.request from the peer.
+func (p *peer) registered(d *bus.Delivery) {
+	def, err := d.Envelope.Definition()
+	if err != nil {
+		p.link.Reject(d, err)
+		return
+	}
+	id, thread := def.ID, d.Envelope.ID
+	if isPrivate(id) {
+		p.link.Reject(d, errors.New("private command "+id))
+		p.acknowledge(thread, &Error{Code: InvalidRequest, Command: id, Message: "private command: " + id})
+		return
+	}
+	r := p.r
+	cmd := &command{def: def, owner: p, registered: true}
+	r.mu.Lock()
+	old, pending := r.lookup(id), r.reserved[id]
+	switch {
+	case p.gone:
+		r.mu.Unlock()
+		return
+	case pending != nil && pending.child == p && !pending.abandoned:
+		pending.cmd = cmd
+		pending.threads = append(pending.threads, thread)
+		r.mu.Unlock()
+		return
+	case pending != nil || old != nil && old.owner != p:
+		r.mu.Unlock()
+		p.acknowledge(thread, duplicate(id))
+		return
+	}
+	router := r.router.Load()
+	if old != nil || router == nil || p.router {
+		r.install(cmd)
+	}
+	if router == nil || p.router {
+		r.mu.Unlock()
+		p.acknowledge(thread, nil)
+		return
+	}
+	reg := &registration{exchange: exchange{command: id}, r: r, cmd: cmd, refresh: old != nil, child: p, threads: []string{thread}}
+	if !reg.refresh {
+		r.reserved[id] = reg
+	}
+	r.mu.Unlock()
+	router.request(reg, r.cfg.RequestTTL)
+}
+
+// acknowledged takes a request from the router for a command that waits for
+// the router's ack as that ack: on transports without order it may be faster.
+func (r *Registry) acknowledged(id string, router *peer) *command {
+	r.mu.Lock()
+	reg := r.reserved[id]
+	r.mu.Unlock()
+	if reg == nil || !router.drop(&reg.exchange) {
+		return r.lookup(id)
+	}
+	reg.settle(outcome{})
+	return r.lookup(id)
+}
+
+// escalation is what is still to be registered with a router that has come up.
+type escalation struct{ todo []*command }
+
+// escalationWindow bounds the registrations under way at once, so that a
+// registry with very many commands does not fill the link's queue.
+const escalationWindow = 256
+
+// escalateAll registers with the router what was registered here before it
+// was there.
+func (p *peer) escalateAll() {
+	r := p.r
+	r.mu.Lock()
+	r.table.Range(func(_, v any) bool {
+		cmd := v.(*command)
+		if !isPrivate(cmd.def.ID) && cmd.owner != p && (cmd.owner == nil || cmd.registered) {
+			p.escalating.todo = append(p.escalating.todo, cmd)
+		}
+		return true
+	})
+	r.mu.Unlock()
+	for range escalationWindow {
+		if !p.escalateNext() {
+			return
+		}
+	}
+}
+
+func (p *peer) escalateNext() bool {
+	r := p.r
+	r.mu.Lock()
+	var cmd *command
+	if todo := p.escalating.todo; len(todo) > 0 {
+		cmd, p.escalating.todo = todo[0], todo[1:]
+	}
+	r.mu.Unlock()
+	if cmd == nil {
+		return false
+	}
+	p.request(&registration{exchange: exchange{command: cmd.def.ID}, r: r, cmd: cmd, refresh: true}, r.cfg.RequestTTL)
+	return true
+}
+
+// list answers a list.commands.request.
+func (p *peer) list(thread string) {
+	p.answer(bus.Envelope{ID: bus.NewID(), Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(p.r.public())})
+}
+
+// listed takes what the peer says it executes. It never replaces a local
+// command, or one of another channel.
+func (p *peer) listed(d *bus.Delivery) {
+	defs, err := d.Envelope.Definitions()
+	if err != nil {
+		p.link.Reject(d, err)
+		return
+	}
+	r := p.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.gone {
+		return
+	}
+	for _, def := range defs {
+		old := r.lookup(def.ID)
+		switch {
+		case isPrivate(def.ID), r.reserved[def.ID] != nil, old != nil && old.owner != p:
+			r.stats.conflicts.Add(1)
+			r.log.Debug("listed command ignored", "channel", p.link.ID(), "command", def.ID)
+		default:
+			r.install(&command{def: def, owner: p, registered: old != nil && old.registered})
+		}
+	}
+}
+
+// withdraw forgets a command that its peer no longer executes, here and up the tree.
+func (r *Registry) withdraw(id string, from *peer) {
+	r.mu.Lock()
+	if reg := r.reserved[id]; reg != nil && reg.child == from {
+		reg.abandoned = true
+	}
+	cmd := r.lookup(id)
+	if cmd == nil || cmd.owner != from {
+		r.mu.Unlock()
+		return
+	}
+	r.remove(cmd)
+	r.mu.Unlock()
+	r.withdrawUp(cmd, from)
+}
+
+// evict forgets a command that its peer turned out not to have.
+func (r *Registry) evict(id string, from *peer) {
+	r.stats.evicted.Add(1)
+	r.withdraw(id, from)
+}
+
+// withdrawUp tells the router about a command that was registered with it.
+func (r *Registry) withdrawUp(cmd *command, from *peer) {
+	if router := r.router.Load(); router != nil && router != from && cmd.registered {
+		router.withdraw(cmd.def.ID)
+	}
+}
+
+// withdraw tells the peer that this registry no longer executes a command.
+func (p *peer) withdraw(id string) {
+	if p.link.Understands(bus.CanWithdraw) {
+		_ = p.link.Send(bus.Envelope{ID: bus.NewID(), Type: bus.Withdraw, Name: id})
+	}
+}
+
+// release gives up the reservation of a registration that nobody waits for.
+func (r *Registry) release(reg *registration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reserved[reg.command] == reg {
+		delete(r.reserved, reg.command)
+	}
+}

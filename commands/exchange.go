@@ -1,0 +1,141 @@
+package commands
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// exchange is one request that was sent on a link and is not answered yet.
+// Whoever takes it out of its peer's table settles it, so it is settled
+// exactly once: by the reply, the deadline, the caller who leaves, a failed
+// send, or the end of the link.
+type exchange struct {
+	id       string    // on the wire
+	command  string    // the command's ID
+	to       *peer     // the link it was sent on; only a reply from there counts
+	deadline time.Time // when it expires
+	index    int       // guarded by deadlines.mu: place in the heap, 0 when not in it
+	listed   bool      // it was sent to the command's owner, not to the router
+	owner    settler
+}
+
+// settler is what waits for the answer: a call made here, a request forwarded
+// for another link, or a registration.
+type settler interface {
+	// settle is called once, on the goroutine that settles; it must not block.
+	settle(outcome)
+}
+
+// outcome is how an exchange ended: with a reply, or with err.
+type outcome struct {
+	body     json.RawMessage
+	fault    *bus.Fault
+	metadata message.Metadata
+	err      *Error // instead of a reply
+}
+
+// failed returns the failure as an error, nil for a success.
+func (o *outcome) failed(command string) *Error {
+	switch {
+	case o.err != nil:
+		return o.err
+	case o.fault != nil:
+		return fromFault(command, o.fault)
+	}
+	return nil
+}
+
+// begin puts ex into the table under id, or under a fresh ID if that one is
+// in use or was used lately, and starts its deadline. It fails once the link
+// has closed.
+func (p *peer) begin(ex *exchange, id string, ttl time.Duration) bool {
+	ex.to = p
+	ex.deadline = time.Now().Add(ttl)
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return false
+	}
+	if _, taken := p.out[id]; taken {
+		id = bus.NewID()
+	}
+	ex.id = id
+	p.out[id] = ex
+	p.r.deadlines.add(ex)
+	p.mu.Unlock()
+	return true
+}
+
+// drop removes ex, and reports whether it was still there: the caller settles
+// it then.
+func (p *peer) drop(ex *exchange) bool {
+	p.mu.Lock()
+	there := p.out[ex.id] == ex
+	if there {
+		delete(p.out, ex.id)
+	}
+	p.mu.Unlock()
+	if there {
+		p.r.deadlines.remove(ex)
+	}
+	return there
+}
+
+// take removes the exchange with that ID: the caller settles it. Nil if it
+// has been taken.
+func (p *peer) take(id string) *exchange {
+	p.mu.Lock()
+	ex := p.out[id]
+	delete(p.out, id)
+	p.mu.Unlock()
+	if ex != nil {
+		p.r.deadlines.remove(ex)
+	}
+	return ex
+}
+
+// answered settles the exchange that a response belongs to.
+func (p *peer) answered(e *bus.Envelope) {
+	ex := p.take(e.Thread)
+	if ex == nil {
+		p.r.stats.late.Add(1)
+		return
+	}
+	o := outcome{body: e.Body, fault: e.Fault, metadata: e.Metadata}
+	if p.stale(ex, e.Fault) {
+		e.Fault.Unrouted = true
+		p.r.evict(ex.command, p)
+	}
+	ex.owner.settle(o)
+}
+
+// stale reports whether the peer says that it does not have a command which
+// the table says it has. A handler may answer not_found too: peers of our
+// kind tell the two apart, others route only.
+func (p *peer) stale(ex *exchange, f *bus.Fault) bool {
+	if f == nil || !ex.listed || Code(f.Code) != NotFound {
+		return false
+	}
+	return f.Unrouted || !p.link.Understands(bus.CanWithdraw)
+}
+
+// expired settles an exchange whose deadline has passed, and tells the peer
+// that nobody waits for it any more.
+func (r *Registry) expired(ex *exchange) {
+	if !ex.to.drop(ex) {
+		return
+	}
+	ex.to.cancelled(ex.id)
+	ex.owner.settle(outcome{err: &Error{Code: Timeout, Command: ex.command, Message: ex.command + ": no reply in time"}})
+}
+
+// cancelled tells the peer that the request with that ID has no caller.
+func (p *peer) cancelled(id string) {
+	if p.link.Understands(bus.CanCancel) {
+		_ = p.link.Send(bus.Envelope{ID: bus.NewID(), Type: bus.Cancel, Thread: id})
+	}
+}

@@ -1,0 +1,132 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// result is what a handler run gave: a body or a fault, and with handler
+// middleware the reply as the chain produced it.
+type result struct {
+	body     json.RawMessage
+	fault    *bus.Fault
+	metadata message.Metadata
+	message  *message.Message
+}
+
+// serve runs the handler of a request that came over a link.
+func (r *Registry) serve(ctx context.Context, s *serving) result {
+	e := &s.d.Envelope
+	if r.wrapped == nil {
+		body, err := r.invoke(ctx, s.cmd, e.Body)
+		if err != nil {
+			return result{fault: faultOf(err)}
+		}
+		return result{body: body}
+	}
+	m := s.d.Message
+	if !s.p.link.Binary() {
+		var err error
+		if m, err = bus.Binary.Marshal(*e); err != nil {
+			return result{fault: faultOf(err)}
+		}
+	}
+	reply, m, err := r.invokeWrapped(ctx, s.cmd, e.ID, m)
+	if err != nil {
+		return result{fault: faultOf(err)}
+	}
+	return result{body: reply.Body, fault: reply.Fault, metadata: reply.Metadata, message: m}
+}
+
+// invoke runs the handler on the caller's goroutine, without middleware. A
+// panic becomes an error.
+func (r *Registry) invoke(ctx context.Context, cmd *command, body json.RawMessage) (out json.RawMessage, err error) {
+	defer r.recovered(cmd, &err)
+	return cmd.handler(ctx, body)
+}
+
+// recovered turns a panic into an error, and logs it with its stack, which
+// goes no further.
+func (r *Registry) recovered(cmd *command, err *error) {
+	if v := recover(); v != nil {
+		r.stats.panics.Add(1)
+		r.log.Error("handler panicked", "command", cmd.def.ID, "panic", v, "stack", string(debug.Stack()))
+		*err = &panicError{v}
+	}
+}
+
+// invocation is the context of a message on its way through the handler
+// middleware to the handler.
+type invocation struct {
+	context.Context
+	cmd    *command
+	thread string
+}
+
+type invocationKey struct{}
+
+func (i *invocation) Value(key any) any {
+	if _, ok := key.(invocationKey); ok {
+		return i
+	}
+	return i.Context.Value(key)
+}
+
+var (
+	errSwallowed = errors.New("handler middleware ended the request without a reply")
+	errReplaced  = errors.New("handler middleware replaced the message's context")
+)
+
+// invokeWrapped runs the handler inside the middleware. m is the request in
+// binary form; the reply is the first message that the chain produces.
+func (r *Registry) invokeWrapped(ctx context.Context, cmd *command, thread string, m *message.Message) (reply bus.Envelope, out *message.Message, err error) {
+	defer r.recovered(cmd, &err)
+	m.SetContext(&invocation{ctx, cmd, thread})
+	produced, err := r.wrapped(m)
+	switch {
+	case err != nil:
+		return reply, nil, err
+	case len(produced) == 0:
+		return reply, nil, errSwallowed
+	}
+	reply, err = bus.Binary.Unmarshal(produced[0])
+	if err == nil && (reply.Type != bus.ExecuteResponse || reply.Thread != thread) {
+		err = fmt.Errorf("a %s in thread %q", reply.Type, reply.Thread)
+	}
+	if err != nil {
+		return reply, nil, fmt.Errorf("handler middleware produced something else than the reply: %w", err)
+	}
+	return reply, produced[0], nil
+}
+
+// innermost is the end of the handler chain: the handler itself.
+func (r *Registry) innermost(m *message.Message) ([]*message.Message, error) {
+	inv, ok := m.Context().Value(invocationKey{}).(*invocation)
+	if !ok {
+		return nil, errReplaced
+	}
+	out, err := inv.cmd.handler(m.Context(), absent(m.Payload))
+	if err != nil {
+		return nil, err
+	}
+	reply, err := bus.Binary.Marshal(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: inv.thread, Body: out})
+	if err != nil {
+		return nil, err
+	}
+	return []*message.Message{reply}, nil
+}
+
+// absent is the body that a payload stands for: an empty one for none.
+func absent(p message.Payload) json.RawMessage {
+	if len(p) == 0 {
+		return nil
+	}
+	return json.RawMessage(p)
+}

@@ -1,0 +1,151 @@
+package commands
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// peer is what a registry knows about one link: what it asked there, and what
+// it was asked. It is the link's receiver; its methods run on the pump and do
+// not block.
+type peer struct {
+	r      *Registry
+	link   *bus.Link
+	router bool // this registry escalates to it
+
+	mu      sync.Mutex
+	closed  bool                 // guarded by mu: nothing is added any more
+	out     map[string]*exchange // guarded by mu: requests sent and not answered, by their ID on this link
+	in      map[string]*serving  // guarded by mu: requests received and not answered, by ID
+	lanes   [bus.MaxDepth + 1]lane
+	waiting int // guarded by mu: requests in the backlogs of all lanes
+
+	gone       bool                // guarded by r.mu: the link has closed
+	owned      map[string]struct{} // guarded by r.mu: the commands reached through the link
+	escalating escalation          // guarded by r.mu: of a router, what is still to be registered there
+}
+
+func (r *Registry) newPeer(l *bus.Link) bus.Receiver {
+	return &peer{
+		r:      r,
+		link:   l,
+		router: l.ID() == r.cfg.RouterChannel,
+		out:    make(map[string]*exchange),
+		in:     make(map[string]*serving),
+		owned:  make(map[string]struct{}),
+	}
+}
+
+// Opened escalates what was registered before the router was there.
+func (p *peer) Opened() {
+	p.r.mu.Lock()
+	p.r.peers[p.link.ID()] = p
+	if p.router {
+		p.r.router.Store(p)
+	}
+	p.r.mu.Unlock()
+	if p.router {
+		p.escalateAll()
+	}
+}
+
+// Receive dispatches the messages that are about commands.
+func (p *peer) Receive(d *bus.Delivery) bool {
+	e := &d.Envelope
+	switch e.Type {
+	case bus.ExecuteRequest:
+		p.requested(d)
+	case bus.ExecuteResponse, bus.RegisterResponse:
+		p.answered(e)
+	case bus.Cancel:
+		p.cancel(e.Thread)
+	case bus.RegisterRequest:
+		p.registered(d)
+	case bus.ListRequest:
+		p.list(e.ID)
+	case bus.ListResponse:
+		p.listed(d)
+	case bus.Withdraw:
+		p.r.withdraw(e.Name, p)
+	default:
+		return false
+	}
+	return true
+}
+
+// Unsent settles a request that could not be published. An answer that is
+// lost leaves the peer to its timeout: it was logged and counted.
+func (p *peer) Unsent(t bus.Type, id string, err error) {
+	if t != bus.ExecuteRequest && t != bus.RegisterRequest {
+		return
+	}
+	if ex := p.take(id); ex != nil {
+		ex.owner.settle(outcome{err: disconnected(ex.command, p.link.ID(), err)})
+	}
+}
+
+// Closed fails what waits on the link, refuses what waits to be served, and
+// withdraws the commands that were reached through it. What is being served
+// is cancelled by the link's context.
+func (p *peer) Closed(err error) {
+	p.mu.Lock()
+	p.closed = true
+	out, in := p.out, p.in
+	p.out, p.in = make(map[string]*exchange), make(map[string]*serving)
+	var refused []*serving
+	for i := range p.lanes {
+		refused = append(refused, p.lanes[i].backlog...)
+		p.lanes[i].backlog, p.lanes[i].gone = nil, 0
+	}
+	p.waiting = 0
+	p.mu.Unlock()
+
+	p.r.removePeer(p)
+	for _, ex := range out {
+		p.r.deadlines.remove(ex)
+		ex.owner.settle(outcome{err: disconnected(ex.command, p.link.ID(), err)})
+	}
+	for _, s := range refused {
+		if s.gone {
+			continue
+		}
+		s.refuse(disconnected(s.d.Envelope.Name, p.link.ID(), nil).fault())
+		p.r.bus.End()
+	}
+	for _, s := range in {
+		if s.route != nil {
+			s.route.leave()
+		}
+	}
+}
+
+// answer sends a reply. The peer waits for it, so one that cannot be queued
+// ends the link, and one that cannot be encoded is replaced by an error.
+func (p *peer) answer(e bus.Envelope) {
+	err := p.link.Send(e)
+	switch {
+	case err == nil || errors.Is(err, bus.ErrClosed):
+	case errors.Is(err, bus.ErrFull):
+		p.overflow(err)
+	default:
+		p.r.log.Warn("reply replaced", "channel", p.link.ID(), "thread", e.Thread, "error", err)
+		e.Body, e.Metadata = nil, nil
+		e.Fault = &bus.Fault{Code: string(Internal), Message: "the reply could not be sent: " + err.Error()}
+		if err := p.link.Send(e); errors.Is(err, bus.ErrFull) {
+			p.overflow(err)
+		}
+	}
+}
+
+// overflow closes a link whose peer takes no answers any more.
+func (p *peer) overflow(err error) {
+	p.r.log.Error("closing a channel that takes no answers", "channel", p.link.ID(), "error", err)
+	go func() { _ = p.link.Close() }()
+}
+
+// fault is e as a reply says it.
+func (e *Error) fault() *bus.Fault {
+	return &bus.Fault{Code: string(e.Code), Message: e.Error()}
+}

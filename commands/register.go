@@ -1,0 +1,173 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
+)
+
+// RawHandler executes a command on encoded values. A nil request or result is
+// an absent one. The request must not be changed or kept after the return.
+type RawHandler func(ctx context.Context, request json.RawMessage) (json.RawMessage, error)
+
+// RegisterRaw registers a command whose request and result are JSON. Where
+// def has a request schema, requests are validated against it before h runs.
+// Otherwise as [Register].
+func (r *Registry) RegisterRaw(ctx context.Context, def bus.Definition, h RawHandler) error {
+	if h == nil {
+		return fmt.Errorf("register %q: nil handler", def.ID)
+	}
+	cmd := &command{def: def, handler: h}
+	var schema *payload.Schema
+	if def.Schema != nil {
+		for name, s := range map[string]json.RawMessage{"request": def.Schema.Request, "response": def.Schema.Response} {
+			compiled, err := compile(s)
+			if err != nil {
+				return &Error{Code: InvalidRequest, Command: def.ID, Message: fmt.Sprintf("register %q: %s schema: %v", def.ID, name, err), Err: err}
+			}
+			if name == "request" {
+				schema = compiled
+			}
+		}
+	}
+	cmd.handler = checked(schema, h)
+	return r.register(ctx, cmd)
+}
+
+func compile(schema json.RawMessage) (*payload.Schema, error) {
+	if schema == nil {
+		return nil, nil
+	}
+	return payload.CompileSchema(schema)
+}
+
+// checked puts validation before h: the schema where there is one, else that
+// the request is JSON at all; and makes sure that the result is.
+func checked(schema *payload.Schema, h RawHandler) RawHandler {
+	return func(ctx context.Context, req json.RawMessage) (json.RawMessage, error) {
+		var err error
+		switch {
+		case schema != nil:
+			err = schema.Validate(req)
+		case req != nil:
+			err = payload.Valid(req)
+		}
+		if err != nil {
+			return nil, invalid(err)
+		}
+		res, err := h(ctx, req)
+		if err == nil && res != nil {
+			if verr := payload.Valid(res); verr != nil {
+				return nil, fmt.Errorf("the handler's result is not JSON: %w", verr)
+			}
+		}
+		return res, err
+	}
+}
+
+func invalid(err error) error {
+	return &Error{Code: InvalidRequest, Message: "invalid request: " + err.Error(), Err: err}
+}
+
+// Unregister removes a local command, and tells the peers that understand it.
+// It reports whether there was one. A run that has begun goes on.
+func (r *Registry) Unregister(id string) bool {
+	r.mu.Lock()
+	cmd := r.lookup(id)
+	if cmd == nil || cmd.owner != nil {
+		r.mu.Unlock()
+		return false
+	}
+	r.remove(cmd)
+	r.mu.Unlock()
+	if !isPrivate(id) {
+		for _, l := range r.bus.Links() {
+			if l.Understands(bus.CanWithdraw) {
+				_ = l.Send(bus.Envelope{ID: bus.NewID(), Type: bus.Withdraw, Name: id})
+			}
+		}
+	}
+	return true
+}
+
+// register installs a local command, with the router's consent where there is
+// a router and the command is public.
+func (r *Registry) register(ctx context.Context, cmd *command) error {
+	id := cmd.def.ID
+	if id == "" {
+		return &Error{Code: InvalidRequest, Message: "register: empty command ID"}
+	}
+	if err := ctx.Err(); err != nil {
+		return fromContext(ctx, id)
+	}
+	r.mu.Lock()
+	if r.bus.Draining() {
+		r.mu.Unlock()
+		return closedError(id)
+	}
+	if r.lookup(id) != nil || r.reserved[id] != nil {
+		r.mu.Unlock()
+		return duplicate(id)
+	}
+	router := r.router.Load()
+	if router == nil || isPrivate(id) {
+		r.install(cmd)
+		r.mu.Unlock()
+		r.advertise(cmd)
+		return nil
+	}
+	reg := &registration{exchange: exchange{command: id}, r: r, cmd: cmd, done: make(chan error, 1)}
+	r.reserved[id] = reg
+	r.mu.Unlock()
+	router.request(reg, r.cfg.RequestTTL)
+	return r.awaitAck(ctx, reg, router)
+}
+
+// awaitAck waits for the router. A caller who leaves takes the registration
+// back, here and there.
+func (r *Registry) awaitAck(ctx context.Context, reg *registration, router *peer) error {
+	select {
+	case err := <-reg.done:
+		return err
+	case <-ctx.Done():
+		if !router.drop(&reg.exchange) {
+			return <-reg.done // settled already
+		}
+		r.release(reg)
+		router.withdraw(reg.command)
+		return fromContext(ctx, reg.command)
+	}
+}
+
+func duplicate(id string) *Error {
+	return &Error{Code: DuplicateCommand, Command: id, Message: "command is registered already: " + id}
+}
+
+// advertise tells the peers that understand it, other than the router, which
+// was asked, about a new local command.
+func (r *Registry) advertise(cmd *command) {
+	if isPrivate(cmd.def.ID) {
+		return
+	}
+	var body json.RawMessage
+	for _, l := range r.bus.Links() {
+		if l.ID() == r.cfg.RouterChannel || !l.Understands(bus.CanAdvertise) {
+			continue
+		}
+		if body == nil {
+			body = encodeDefinitions([]bus.Definition{cmd.def})
+		}
+		_ = l.Send(bus.Envelope{ID: bus.NewID(), Type: bus.ListResponse, Thread: bus.NewID(), Body: body})
+	}
+}
+
+func encodeDefinitions(defs any) json.RawMessage {
+	body, err := payload.Encode(defs)
+	if err != nil { // schemas were compiled or inferred: they are JSON
+		panic("commands: definition does not encode: " + err.Error())
+	}
+	return body
+}

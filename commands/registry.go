@@ -1,0 +1,205 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/events"
+)
+
+// Config configures a [Registry]. The zero value is a working root.
+type Config struct {
+	// ID names the registry in logs. Default: a random UUID.
+	ID string
+	// RouterChannel is the ID of the channel to which commands that are not
+	// known here are escalated, and with which those registered here are
+	// registered too. Default: none; the registry is a root.
+	RouterChannel string
+	// RequestTTL bounds how long a remote call, and a registration, waits for its
+	// answer. Default 30 s. Commands may have a shorter or longer one of their own.
+	RequestTTL time.Duration
+	// EventTTL is the window in which an event that arrives again is dropped,
+	// and the age at which one is no longer relayed. Default 5 s.
+	EventTTL time.Duration
+	// MaxInFlight bounds the handlers that run at once for one channel, per
+	// depth of nesting. Default 256.
+	MaxInFlight int
+	// MaxBacklog bounds the requests that wait for one of those, per channel.
+	// Beyond it they are refused with an Internal error. Default 16,384.
+	MaxBacklog int
+	// Middleware wraps each handler and listener run, also of local calls,
+	// first element outermost, in the goroutine of the run. See docs/middleware.md.
+	Middleware []message.HandlerMiddleware
+	// Inbound wraps what is done with each message that a channel delivers,
+	// first element outermost, before dedupe. It must not block. See docs/middleware.md.
+	Inbound []message.HandlerMiddleware
+	// DedupeKeys, QueueSize, MaxMessageBytes and CloseTimeout are those of [bus.Options].
+	DedupeKeys      int
+	QueueSize       int
+	MaxMessageBytes int
+	CloseTimeout    time.Duration
+	// Logger gets what nobody else is told. Default slog.Default().
+	Logger *slog.Logger
+}
+
+func (c *Config) check() error {
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{
+		{"RequestTTL", int64(c.RequestTTL)}, {"EventTTL", int64(c.EventTTL)},
+		{"MaxInFlight", int64(c.MaxInFlight)}, {"MaxBacklog", int64(c.MaxBacklog)},
+		{"DedupeKeys", int64(c.DedupeKeys)}, {"QueueSize", int64(c.QueueSize)},
+		{"MaxMessageBytes", int64(c.MaxMessageBytes)}, {"CloseTimeout", int64(c.CloseTimeout)},
+	} {
+		if f.n < 0 {
+			return fmt.Errorf("commands: Config.%s is negative", f.name)
+		}
+	}
+	for i, mw := range slices.Concat(c.Middleware, c.Inbound) {
+		if mw == nil {
+			return fmt.Errorf("commands: middleware %d is nil", i)
+		}
+	}
+	return nil
+}
+
+// Registry is a node: local command handlers, a routing table of remote
+// commands, an event hub, and the channels to other registries. All methods
+// are safe for concurrent use, from any goroutine, handlers included.
+type Registry struct {
+	cfg       Config
+	bus       *bus.Bus
+	hub       *events.Hub
+	log       *slog.Logger
+	wrapped   message.HandlerFunc // the handler inside the handler middleware; nil without any
+	deadlines deadlines
+	forwarded *bus.TTLStore // IDs of requests forwarded, by link, for RequestTTL
+	stats     counters
+
+	table  sync.Map             // string to *command: what can be executed; read without lock, written under mu
+	router atomic.Pointer[peer] // the link to the router, nil while it is down; written under mu
+	closed atomic.Bool
+
+	mu       sync.Mutex
+	reserved map[string]*registration // guarded by mu: IDs that wait for the router's ack
+	peers    map[string]*peer         // guarded by mu: open links, by channel ID
+}
+
+// NewRegistry returns a registry without commands and channels. It fails if a
+// number in cfg is negative or a middleware is nil. Close it when done.
+func NewRegistry(cfg Config) (*Registry, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	b := bus.New(bus.Options{
+		ID: cfg.ID, Inbound: cfg.Inbound, Handler: cfg.Middleware, Logger: cfg.Logger,
+		RequestTTL: cfg.RequestTTL, EventTTL: cfg.EventTTL, DedupeKeys: cfg.DedupeKeys,
+		QueueSize: cfg.QueueSize, MaxMessageBytes: cfg.MaxMessageBytes, CloseTimeout: cfg.CloseTimeout,
+	})
+	cfg.ID, cfg.RequestTTL = b.ID(), b.Options().RequestTTL
+	if cfg.MaxInFlight == 0 {
+		cfg.MaxInFlight = 256
+	}
+	if cfg.MaxBacklog == 0 {
+		cfg.MaxBacklog = 16384
+	}
+	r := &Registry{
+		cfg: cfg, bus: b, log: b.Logger(),
+		forwarded: bus.NewTTLStore(cfg.RequestTTL, bus.TTLStoreOptions{MaxKeys: b.Options().DedupeKeys}),
+		reserved:  make(map[string]*registration),
+		peers:     make(map[string]*peer),
+	}
+	r.deadlines.expire = r.expired
+	r.wrapped = b.Wrap(r.innermost)
+	b.Use(r.newPeer)
+	r.hub = events.NewHub(b)
+	return r, nil
+}
+
+// ID returns the name of the registry.
+func (r *Registry) ID() string { return r.cfg.ID }
+
+// Events returns the registry's event hub, which lives as long as the registry.
+func (r *Registry) Events() *events.Hub { return r.hub }
+
+// RegisterChannel attaches the channel and returns its link. It does not wait
+// for the peer; [bus.Link.Ready] does. ctx bounds the subscribing only. Errors:
+// those of [bus.Bus.Attach].
+func (r *Registry) RegisterChannel(ctx context.Context, ch *bus.Channel) (*bus.Link, error) {
+	return r.bus.Attach(ctx, ch)
+}
+
+// Channels returns the IDs of the open channels, sorted.
+func (r *Registry) Channels() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.peers))
+}
+
+// Link returns the link of an open channel, or nil.
+func (r *Registry) Link(channel string) *bus.Link { return r.bus.Link(channel) }
+
+// Shutdown refuses new work with ChannelDisconnected, waits for running
+// handlers, calls and listeners' queues, whose own calls and events still
+// pass, and closes the registry. When ctx ends first it cancels what is left
+// and returns an error that says how much. Called from a handler it waits for
+// that handler, and so for ctx.
+func (r *Registry) Shutdown(ctx context.Context) error {
+	err := r.bus.Drain(ctx)
+	if err != nil {
+		err = fmt.Errorf("shutdown: %w", err)
+	}
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// Close closes all channels: calls that wait fail, handlers that serve other
+// registries are cancelled and not waited for. Everything after it returns an
+// error that wraps [ErrClosed]. Idempotent, from any goroutine.
+func (r *Registry) Close() error {
+	r.closed.Store(true)
+	err := r.bus.Close()
+	r.hub.Close()
+	r.deadlines.stop()
+	return errors.Join(err, r.forwarded.Close())
+}
+
+// removePeer forgets a link that closes, and the commands reached through it.
+func (r *Registry) removePeer(p *peer) {
+	r.mu.Lock()
+	if r.peers[p.link.ID()] == p {
+		delete(r.peers, p.link.ID())
+	}
+	r.router.CompareAndSwap(p, nil)
+	p.gone = true
+	p.escalating.todo = nil
+	lost := make([]*command, 0, len(p.owned))
+	for id := range p.owned {
+		cmd := r.lookup(id)
+		lost = append(lost, cmd)
+		r.table.Delete(id)
+	}
+	p.owned = nil
+	for _, reg := range r.reserved {
+		if reg.child == p {
+			reg.abandoned = true
+		}
+	}
+	r.mu.Unlock()
+	for _, cmd := range lost {
+		r.withdrawUp(cmd, p)
+	}
+}

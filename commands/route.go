@@ -1,0 +1,170 @@
+package commands
+
+import (
+	"context"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// route is a request that was forwarded: the answer goes back to origin.
+type route struct {
+	exchange
+	origin   *peer
+	originID string
+	settled  bool // guarded by origin.mu: answered, before it was even sent
+}
+
+// requested handles an execute.command.request from the peer.
+func (p *peer) requested(d *bus.Delivery) {
+	r, e := p.r, &d.Envelope
+	switch {
+	case e.Depth == 0 && r.bus.Draining():
+		p.refuse(e.ID, disconnected(e.Name, p.link.ID(), ErrClosed).fault())
+		return
+	case e.Depth > bus.MaxDepth:
+		p.refuse(e.ID, tooDeep(e.Name).fault())
+		return
+	}
+	cmd := r.lookup(e.Name)
+	if cmd == nil && p.router {
+		cmd = r.acknowledged(e.Name, p)
+	}
+	private := isPrivate(e.Name)
+	switch {
+	case cmd != nil && cmd.owner == nil && (!private || p.link.Local()):
+		p.admit(d, cmd)
+	case private:
+		p.unrouted(d)
+	case cmd != nil && cmd.owner != p: // owner is not nil: the local ones are handled
+		p.forward(d, cmd.owner, true)
+	default:
+		p.escalate(d)
+	}
+}
+
+// escalate sends a request for a command that is not known here on to the
+// router, unless it came from there.
+func (p *peer) escalate(d *bus.Delivery) {
+	r := p.r
+	router := r.router.Load()
+	switch {
+	case p.router || r.cfg.RouterChannel == "":
+		p.unrouted(d)
+	case router == nil:
+		p.refuse(d.Envelope.ID, disconnected(d.Envelope.Name, r.cfg.RouterChannel, bus.ErrNotConnected).fault())
+	default:
+		p.forward(d, router, false)
+	}
+}
+
+// unrouted answers not_found in the name of routing, not of a handler.
+func (p *peer) unrouted(d *bus.Delivery) {
+	f := notFound(d.Envelope.Name).fault()
+	f.Unrouted = true
+	p.refuse(d.Envelope.ID, f)
+}
+
+// forward sends the request on to another link, under its own ID where that
+// is free there.
+func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
+	e := &d.Envelope
+	if e.Hops >= bus.MaxHops || to.isCaller(e) {
+		p.r.stats.loops.Add(1)
+		p.unrouted(d)
+		return
+	}
+	rt := &route{exchange: exchange{command: e.Name, listed: listed}, origin: p, originID: e.ID}
+	rt.owner = rt
+	ttl := e.Deadline
+	if ttl <= 0 {
+		ttl = p.r.cfg.RequestTTL
+	}
+	if p.serves(e.ID) {
+		return
+	}
+	if !to.begin(&rt.exchange, p.r.forwardID(to, e.ID), ttl) {
+		p.refuse(e.ID, disconnected(e.Name, to.link.ID(), bus.ErrNotConnected).fault())
+		return
+	}
+	if !p.enter(&serving{p: p, d: d, route: rt}) {
+		return
+	}
+	p.r.stats.forwarded.Add(1)
+	err := to.link.Send(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body,
+		Deadline: ttl, Depth: e.Depth, Hops: e.Hops + 1, Metadata: e.Metadata})
+	if err != nil && to.drop(&rt.exchange) {
+		rt.settle(outcome{err: sendFailure(e.Name, to, err)})
+	}
+}
+
+// serves reports whether a request with that ID is being served, or whether
+// nothing is any more, because the link has closed.
+func (p *peer) serves(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed || p.in[id] != nil
+}
+
+// enter notes a request that is about to be forwarded. False if that is moot:
+// the link to the caller has closed, or the one to the command has.
+func (p *peer) enter(s *serving) bool {
+	p.mu.Lock()
+	closed, settled := p.closed, s.route.settled
+	if !closed && !settled {
+		p.in[s.d.Envelope.ID] = s
+	}
+	p.mu.Unlock()
+	if closed {
+		s.route.leave()
+	}
+	return !closed && !settled
+}
+
+// forwardID returns the ID under which a request goes out on a link: its own,
+// unless that was used there within RequestTTL. The far side would take the
+// second one for a redelivery of the first.
+func (r *Registry) forwardID(to *peer, id string) string {
+	fresh, err := r.forwarded.Reserve(context.Background(), to.link.ID()+"/"+id)
+	if err != nil || !fresh {
+		return bus.NewID()
+	}
+	return id
+}
+
+// isCaller reports whether a request is a call of this registry's own, to the
+// same peer, which has come back to it: a loop through registries that do not
+// count hops.
+func (p *peer) isCaller(e *bus.Envelope) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ex := p.out[e.ID]
+	if ex == nil || ex.command != e.Name {
+		return false
+	}
+	_, ok := ex.owner.(*call)
+	return ok
+}
+
+// settle sends the answer back to where the request came from.
+func (rt *route) settle(o outcome) {
+	p := rt.origin
+	p.mu.Lock()
+	rt.settled = true
+	if s := p.in[rt.originID]; s != nil && s.route == rt {
+		delete(p.in, rt.originID)
+	}
+	p.mu.Unlock()
+	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: rt.originID,
+		Body: o.body, Fault: o.fault, Metadata: o.metadata}
+	if o.err != nil {
+		e.Fault = o.err.fault()
+	}
+	p.answer(e)
+}
+
+// leave gives the forwarded request up, because its caller has left.
+func (rt *route) leave() {
+	if rt.to.drop(&rt.exchange) {
+		rt.to.cancelled(rt.id)
+	}
+}

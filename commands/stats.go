@@ -1,0 +1,69 @@
+package commands
+
+import (
+	"sync/atomic"
+
+	"github.com/leatbus/leat/bus"
+)
+
+type counters struct {
+	late, refused, forwarded, loops, conflicts, evicted, panics atomic.Uint64
+}
+
+// Stats is a snapshot of what a registry holds and has counted.
+type Stats struct {
+	Bus bus.Stats
+
+	Local    int // commands executed here
+	Remote   int // commands reached through channels
+	Pending  int // requests sent or forwarded that wait for an answer
+	Serving  int // requests received that are not answered yet
+	Waiting  int // of those: in the backlog, because MaxInFlight handlers run
+	Reserved int // registrations that wait for the router
+
+	Forwarded uint64 // requests sent on for other registries
+	Refused   uint64 // requests refused because the backlog was full
+	Loops     uint64 // requests ended because they went in a circle
+	Late      uint64 // replies that nobody waited for
+	Conflicts uint64 // commands that a peer listed and that another owns
+	Evicted   uint64 // commands forgotten because their peer did not have them
+	Panics    uint64 // handlers that panicked
+}
+
+// Stats returns a snapshot. It takes the locks of all links one by one: it is
+// for people and tests, not for the hot path.
+func (r *Registry) Stats() Stats {
+	s := Stats{
+		Bus:       r.bus.Stats(),
+		Forwarded: r.stats.forwarded.Load(),
+		Refused:   r.stats.refused.Load(),
+		Loops:     r.stats.loops.Load(),
+		Late:      r.stats.late.Load(),
+		Conflicts: r.stats.conflicts.Load(),
+		Evicted:   r.stats.evicted.Load(),
+		Panics:    r.stats.panics.Load(),
+	}
+	r.table.Range(func(_, v any) bool {
+		if v.(*command).owner == nil {
+			s.Local++
+		} else {
+			s.Remote++
+		}
+		return true
+	})
+	r.mu.Lock()
+	s.Reserved = len(r.reserved)
+	peers := make([]*peer, 0, len(r.peers))
+	for _, p := range r.peers {
+		peers = append(peers, p)
+	}
+	r.mu.Unlock()
+	for _, p := range peers {
+		p.mu.Lock()
+		s.Pending += len(p.out)
+		s.Serving += len(p.in)
+		s.Waiting += p.waiting
+		p.mu.Unlock()
+	}
+	return s
+}

@@ -1,0 +1,90 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// command is one row of the routing table. Immutable once it is in the table.
+type command struct {
+	def        bus.Definition
+	owner      *peer // where it is executed; nil is here
+	registered bool  // remote: the peer registered it, and it is escalated; else it was only listed
+
+	handler func(context.Context, json.RawMessage) (json.RawMessage, error) // local: the encoded way
+	typed   any                                                             // local: func(context.Context, Req) (Res, error), where nothing but the types decides what fits
+	ttl     time.Duration
+}
+
+func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
+
+// lookup returns what the table says about a command, or nil. It takes no lock.
+func (r *Registry) lookup(id string) *command {
+	if v, ok := r.table.Load(id); ok {
+		return v.(*command)
+	}
+	return nil
+}
+
+// install puts cmd into the table. r.mu is held.
+func (r *Registry) install(cmd *command) {
+	r.table.Store(cmd.def.ID, cmd)
+	if cmd.owner != nil {
+		cmd.owner.owned[cmd.def.ID] = struct{}{}
+	}
+}
+
+// remove takes cmd out of the table. r.mu is held.
+func (r *Registry) remove(cmd *command) {
+	r.table.Delete(cmd.def.ID)
+	if cmd.owner != nil {
+		delete(cmd.owner.owned, cmd.def.ID)
+	}
+}
+
+// Info describes a command that can be executed.
+type Info struct {
+	ID          string
+	Description string
+	Request     json.RawMessage // JSON Schema; nil when there is none
+	Response    json.RawMessage // JSON Schema; nil when there is none
+	Channel     string          // the channel it is reached through; empty for a local command
+}
+
+// Commands returns the commands that this registry knows, private ones
+// included, sorted by ID. What its router may know besides is not listed.
+func (r *Registry) Commands() []Info {
+	var infos []Info
+	r.table.Range(func(_, v any) bool {
+		cmd := v.(*command)
+		info := Info{ID: cmd.def.ID, Description: cmd.def.Description}
+		if cmd.def.Schema != nil {
+			info.Request, info.Response = cmd.def.Schema.Request, cmd.def.Schema.Response
+		}
+		if cmd.owner != nil {
+			info.Channel = cmd.owner.link.ID()
+		}
+		infos = append(infos, info)
+		return true
+	})
+	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.ID, b.ID) })
+	return infos
+}
+
+// public returns the definitions of the local commands that peers may know of.
+func (r *Registry) public() []bus.Definition {
+	defs := []bus.Definition{}
+	r.table.Range(func(_, v any) bool {
+		if cmd := v.(*command); cmd.owner == nil && !isPrivate(cmd.def.ID) {
+			defs = append(defs, cmd.def)
+		}
+		return true
+	})
+	slices.SortFunc(defs, func(a, b bus.Definition) int { return strings.Compare(a.ID, b.ID) })
+	return defs
+}

@@ -1,0 +1,306 @@
+package events
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
+)
+
+// ErrClosed is returned by what is done after Close.
+var ErrClosed = bus.ErrClosed
+
+// maxDepth bounds the depth that events carry. A listener waits for nobody
+// when it emits, so listeners may emit to each other for ever; half of
+// [bus.MaxDepth] is left to the calls that they make.
+const maxDepth = bus.MaxDepth / 2
+
+// Hub is the event side of a bus: it fans events out to local listeners and
+// to every link, and receives those of the peers. All methods are safe for
+// concurrent use, listeners included.
+type Hub struct {
+	bus     *bus.Bus
+	log     *slog.Logger
+	wrapped message.HandlerFunc // a listener run inside the handler middleware; nil without any
+
+	ctx    context.Context // of listener runs; ends at Close
+	cancel context.CancelFunc
+
+	emitted, received, dropped, panics, misfits atomic.Uint64
+
+	mu     sync.RWMutex
+	exact  map[string][]*Listener // guarded by mu: by event ID
+	wild   []*Listener            // guarded by mu: patterns with wildcards
+	closed bool                   // guarded by mu
+}
+
+// NewHub returns a hub on b, for links attached from now on. A
+// commands.Registry has one already.
+func NewHub(b *bus.Bus) *Hub {
+	h := &Hub{bus: b, log: b.Logger(), exact: make(map[string][]*Listener)}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.wrapped = b.Wrap(innermost)
+	b.Use(func(l *bus.Link) bus.Receiver { return &receiver{h, l} })
+	return h
+}
+
+// event is one event on its way to the listeners here. They share it.
+type event struct {
+	id, name string
+	payload  json.RawMessage
+	depth    int
+	metadata message.Metadata
+}
+
+func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
+
+// EmitRaw broadcasts an event with an encoded payload, nil for none, which
+// must not be changed afterwards. It returns once the event is in the queues
+// of the local listeners and of the links, in that order for all later ones;
+// it waits, for at most ctx, where a link's queue is full, and where a
+// listener with the policy [Block] is behind. Private events, whose ID begins with
+// "_", stay here.
+//
+// Errors: [ErrClosed], ctx.Err(), or what is wrong with id or payload; then
+// nobody gets the event.
+func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	if data != nil {
+		if err := payload.Valid(data); err != nil {
+			return fmt.Errorf("emit %q: payload: %w", id, err)
+		}
+	}
+	return h.emit(ctx, id, data)
+}
+
+func checkID(id string) error {
+	if id == "" {
+		return errors.New("events: empty event ID")
+	}
+	for t := range strings.SplitSeq(id, ".") {
+		if t == "*" || t == ">" {
+			return fmt.Errorf("events: event ID %q has a wildcard", id)
+		}
+	}
+	return nil
+}
+
+func (h *Hub) emit(ctx context.Context, id string, data json.RawMessage) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	depth := bus.Depth(ctx)
+	if h.bus.Draining() && depth == 0 {
+		return fmt.Errorf("emit %q: %w", id, ErrClosed)
+	}
+	if n, limit := len(data), h.bus.Options().MaxMessageBytes; n > limit {
+		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
+	}
+	if err := h.waitRoom(ctx, id); err != nil {
+		return fmt.Errorf("emit %q: %w", id, err)
+	}
+	ev := &event{id: bus.NewID(), name: id, payload: data, depth: min(depth, maxDepth-1), metadata: bus.MetadataFrom(ctx)}
+	_, err := h.bus.Once(ev.id, func() {
+		h.deliver(ev)
+		h.fanOut(ev, nil, bus.Envelope{})
+	})
+	if err != nil {
+		return fmt.Errorf("emit %q: %w", id, ErrClosed)
+	}
+	h.emitted.Add(1)
+	return nil
+}
+
+// waitRoom waits for those who may hold up a local emitter.
+func (h *Hub) waitRoom(ctx context.Context, id string) error {
+	h.mu.RLock()
+	closed := h.closed
+	var blocking []*Listener
+	h.each(id, func(l *Listener) {
+		if l.opts.Overflow == Block {
+			blocking = append(blocking, l)
+		}
+	})
+	h.mu.RUnlock()
+	if closed {
+		return ErrClosed
+	}
+	for _, l := range blocking {
+		if err := l.waitRoom(ctx); err != nil {
+			return err
+		}
+	}
+	if isPrivate(id) {
+		return nil
+	}
+	for _, l := range h.bus.Links() {
+		if err := l.WaitRoom(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each calls fn for the listeners of an event ID. h.mu is held.
+func (h *Hub) each(id string, fn func(*Listener)) {
+	for _, l := range h.exact[id] {
+		fn(l)
+	}
+	for _, l := range h.wild {
+		if l.pattern.match(id) {
+			fn(l)
+		}
+	}
+}
+
+// deliver queues the event with the local listeners. It does not block.
+func (h *Hub) deliver(ev *event) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	h.each(ev.name, func(l *Listener) { l.push(item{event: ev}) })
+}
+
+// fanOut queues the event with every link but the one it came from.
+func (h *Hub) fanOut(ev *event, from *bus.Link, got bus.Envelope) {
+	if isPrivate(ev.name) {
+		return
+	}
+	hops := 0
+	if from != nil {
+		hops = got.Hops + 1
+	}
+	for _, l := range h.bus.Links() {
+		if l == from {
+			continue
+		}
+		err := l.Send(bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.payload,
+			Depth: ev.depth, Hops: hops, Life: got.Life, Metadata: ev.metadata})
+		if err != nil && !errors.Is(err, bus.ErrClosed) {
+			h.dropped.Add(1)
+			l.Drop(ev.name, err)
+		}
+	}
+}
+
+// receiver is what the hub does with one link.
+type receiver struct {
+	h    *Hub
+	link *bus.Link
+}
+
+func (*receiver) Opened()                        {}
+func (*receiver) Unsent(bus.Type, string, error) {}
+func (*receiver) Closed(error)                   {}
+
+// Receive takes an event that was not seen before. Dedupe has reserved its ID
+// and holds the sequence: queueing is part of the same step.
+func (r *receiver) Receive(d *bus.Delivery) bool {
+	e := &d.Envelope
+	if e.Type != bus.Event {
+		return false
+	}
+	r.h.received.Add(1)
+	ev := &event{id: e.ID, name: e.Name, payload: e.Body, depth: min(e.Depth, maxDepth-1), metadata: e.Metadata}
+	r.h.deliver(ev)
+	if e.Hops < bus.MaxHops {
+		r.h.fanOut(ev, r.link, *e)
+	}
+	return true
+}
+
+// Flush waits until every event emitted here before has been accepted by the
+// peers, that is: is in their listeners' queues and on its way to theirs, and has been handled by the local
+// listeners. Called by a listener it does not wait for that listener itself.
+// It returns ctx.Err() when ctx ends first, and an error for each link that closed meanwhile.
+func (h *Hub) Flush(ctx context.Context) error {
+	links := h.bus.Links()
+	errs := make([]error, len(links)+1)
+	var wg sync.WaitGroup
+	for i, l := range links {
+		wg.Go(func() { errs[i] = l.Flush(ctx) })
+	}
+	errs[len(links)] = h.flushLocal(ctx)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return nil
+}
+
+// flushLocal puts a barrier into each listener's queue and waits for all.
+func (h *Hub) flushLocal(ctx context.Context) error {
+	self, _ := ctx.Value(listenerKey{}).(*Listener)
+	var barriers []chan struct{}
+	for _, l := range h.listeners() {
+		if l == self {
+			continue
+		}
+		reached := make(chan struct{})
+		l.push(item{barrier: reached})
+		barriers = append(barriers, reached)
+	}
+	for _, reached := range barriers {
+		select {
+		case <-reached:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (h *Hub) listeners() []*Listener {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	all := append([]*Listener{}, h.wild...)
+	for _, ls := range h.exact {
+		all = append(all, ls...)
+	}
+	return all
+}
+
+// Close ends all listeners: what is queued is dropped and counted, the
+// context of a run that goes on is cancelled, and it is not waited for.
+// Idempotent, from any goroutine. The bus is left to its owner.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	for _, l := range h.listeners() {
+		l.Close()
+	}
+}
+
+// Stats counts what happened on a hub.
+type Stats struct {
+	Listeners int
+	Queued    int    // events that wait in listeners' queues now
+	Emitted   uint64 // by Emit and EmitRaw
+	Received  uint64 // from peers, without duplicates
+	Dropped   uint64 // for a listener or a link whose queue was full, or that closed
+	Misfits   uint64 // payloads that did not fit a typed listener
+	Panics    uint64 // of listeners
+}
+
+// Stats returns the counters.
+func (h *Hub) Stats() Stats {
+	s := Stats{Emitted: h.emitted.Load(), Received: h.received.Load(), Dropped: h.dropped.Load(),
+		Misfits: h.misfits.Load(), Panics: h.panics.Load()}
+	for _, l := range h.listeners() {
+		s.Listeners++
+		s.Queued += l.Stats().Queued
+	}
+	return s
+}

@@ -1,0 +1,104 @@
+package payload
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"time"
+
+	v2 "github.com/go-json-experiment/json"
+)
+
+// Type is what leat knows of a Go type whose values are payloads. It is immutable and safe for concurrent use.
+// Making one costs tens of microseconds: make it at set-up, and keep it.
+type Type struct {
+	pointer reflect.Type // to the type
+	root    ref
+	void    bool
+	raw     bool // json.RawMessage itself
+	pure    bool
+	schema  json.RawMessage
+
+	strict, tolerant v2.Options
+	// scanAlways says that even a tolerant decode of data without a null needs the scan.
+	scanAlways bool
+}
+
+// For describes t. The error names the field whose type cannot be a payload: channels, functions, complex numbers,
+// unsafe pointers, interfaces with methods, maps by anything but strings, integers and types with text methods,
+// structs with fields but no exported ones, and tags that this package does not take.
+func For(t reflect.Type) (*Type, error) {
+	if t == nil {
+		return nil, fmt.Errorf("payload: no type given")
+	}
+	a := &analysis{shapes: map[reflect.Type]*shape{}, quoted: map[reflect.Type]*shape{}}
+	root, err := a.use(t)
+	if err != nil {
+		return nil, fmt.Errorf("payload: type %v: %w", t, err)
+	}
+	settleChecks(a.all)
+	p := &Type{
+		pointer:    reflect.PointerTo(t),
+		root:       root,
+		void:       isVoid(t),
+		raw:        t == rawType,
+		pure:       isPure(t),
+		strict:     strictOptions,
+		tolerant:   tolerantOptions,
+		scanAlways: a.stringified,
+	}
+	if a.numbers {
+		p.strict = v2.JoinOptions(p.strict, numberOptions)
+		p.tolerant = v2.JoinOptions(p.tolerant, numberOptions)
+	}
+	if p.void {
+		return p, nil
+	}
+	if p.schema, err = infer(root); err != nil {
+		return nil, fmt.Errorf("payload: type %v: %w", t, err)
+	}
+	return p, nil
+}
+
+// Void reports whether the type is a struct without any field, named or not, and without JSON or text methods: it
+// carries nothing, and its payload is absent.
+func (t *Type) Void() bool { return t.void }
+
+// Pure reports whether an assignment copies a value whole, so that the copy cannot alias the original: there are no
+// pointers, slices, maps, interfaces, channels or functions in it, in unexported fields either. Strings and
+// time.Time, which never change, count as pure.
+func (t *Type) Pure() bool { return t.pure }
+
+// Schema returns the JSON Schema (2020-12) of the type as compact JSON, or nil if the type is void. It is {} if any
+// JSON will do. The caller must not modify it.
+func (t *Type) Schema() json.RawMessage { return t.schema }
+
+func isVoid(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct || t.NumField() > 0 {
+		return false
+	}
+	_, special := leaf(t)
+	return !special
+}
+
+func isPure(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Bool, reflect.String, reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128,
+		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return true
+	case reflect.Array:
+		return isPure(t.Elem())
+	case reflect.Struct:
+		if t == reflect.TypeFor[time.Time]() {
+			return true
+		}
+		for i := range t.NumField() {
+			if !isPure(t.Field(i).Type) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}

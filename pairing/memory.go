@@ -1,0 +1,151 @@
+package pairing
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// PubSub is both sides of a Watermill Pub/Sub, as its in-process ones are.
+type PubSub interface {
+	message.Publisher
+	message.Subscriber
+}
+
+// Options refines a pair. The zero value works.
+type Options struct {
+	// PubSub carries the messages between the halves. It must deliver in order
+	// of publication what one goroutine publishes, and belongs to the pair, which closes it. Default: a
+	// GoChannel of the pair's own.
+	PubSub PubSub
+	// Codec of both halves. Default bus.Binary.
+	Codec bus.Codec
+}
+
+// InMemory returns the two halves of a pair in this process. chA has the ID
+// a: register it on the side that calls its peer a; chB the other way round.
+//
+// What is sent before the other half is attached is held, and delivered then.
+// Closing one half ends the other, once that has taken what was sent. Both
+// are marked Local.
+func InMemory(a, b string, opts ...Options) (chA, chB *bus.Channel) {
+	var o Options
+	switch len(opts) {
+	case 0:
+	case 1:
+		o = opts[0]
+	default:
+		panic(fmt.Sprintf("pairing: InMemory(%q, %q): %d options", a, b, len(opts)))
+	}
+	if o.PubSub == nil {
+		o.PubSub = gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{})
+	}
+	p := &pair{pubsub: o.PubSub, closing: make(chan struct{})}
+	toA, toB := newTopic("to "+a), newTopic("to "+b)
+	if a == b {
+		toA.name, toB.name = "to first "+a, "to second "+b
+	}
+	return p.half(a, toA, toB, o.Codec), p.half(b, toB, toA, o.Codec)
+}
+
+// pair is what two halves in memory share.
+type pair struct {
+	pubsub  PubSub
+	once    sync.Once
+	closing chan struct{} // closed when either half closes
+	err     error         // of the Pub/Sub's Close
+}
+
+// topic is one direction. It opens when its receiver has subscribed: a
+// GoChannel loses what is published before.
+type topic struct {
+	name string
+	once sync.Once
+	open chan struct{}
+}
+
+func newTopic(name string) *topic { return &topic{name: name, open: make(chan struct{})} }
+
+// half is the channel whose peer receives on out.
+func (p *pair) half(peer string, out, in *topic, codec bus.Codec) *bus.Channel {
+	return &bus.Channel{
+		ID:         peer,
+		Publisher:  &gate{p, out},
+		Subscriber: &opener{p, in},
+		Out:        out.name,
+		In:         in.name,
+		Codec:      codec,
+		Local:      true,
+		Closing:    func() { p.giveUp(out) },
+		Close:      p.close,
+	}
+}
+
+// giveUp ends the pair if the other half was never attached: nobody is going
+// to take what is held.
+func (p *pair) giveUp(out *topic) {
+	select {
+	case <-out.open:
+	default:
+		_ = p.close()
+	}
+}
+
+func (p *pair) close() error {
+	p.once.Do(func() {
+		close(p.closing)
+		p.err = p.pubsub.Close()
+	})
+	return p.err
+}
+
+// gate publishes once the other half has subscribed.
+type gate struct {
+	pair *pair
+	to   *topic
+}
+
+func (g *gate) Publish(topic string, messages ...*message.Message) error {
+	select {
+	case <-g.to.open:
+	default:
+		select {
+		case <-g.to.open:
+		case <-g.pair.closing:
+			return fmt.Errorf("publish: pair %w", bus.ErrClosed)
+		}
+	}
+	return g.pair.pubsub.Publish(topic, messages...)
+}
+
+// Close does nothing: the pair closes what it made.
+func (*gate) Close() error { return nil }
+
+// opener subscribes and opens the topic.
+type opener struct {
+	pair *pair
+	from *topic
+}
+
+func (o *opener) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	select {
+	case <-o.pair.closing:
+		return nil, fmt.Errorf("subscribe: pair %w", bus.ErrClosed)
+	default:
+	}
+	in, err := o.pair.pubsub.Subscribe(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	o.from.once.Do(func() { close(o.from.open) })
+	return in, nil
+}
+
+// Close does nothing: the pair closes what it made.
+func (*opener) Close() error { return nil }
