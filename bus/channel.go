@@ -32,6 +32,11 @@ type Channel struct {
 	// Local marks a peer in this process that is trusted with private
 	// commands: it may call those whose ID it knows. Default false.
 	Local bool
+	// Prompt promises that Publish waits for nothing but the peer's pump, which
+	// never blocks: callers and handlers may then publish on their own
+	// goroutine, once the handshake is done, and save a hand-over. Default
+	// false: whatever Publish does, it holds up the link's writer only.
+	Prompt bool
 	// Closing is called once, by the link, when it begins to close and before what is queued
 	// is published: a transport that holds messages for a peer that has never come gives up
 	// on them here, rather than hold up the close. May be nil.

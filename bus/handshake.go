@@ -17,10 +17,8 @@ func (l *Link) sendHello() {
 }
 
 func (l *Link) hello1(try int) {
-	select {
-	case <-l.ready:
+	if l.isReady() {
 		return
-	default:
 	}
 	if try == 0 || l.out.len() == 0 { // else the first one has not even left yet
 		if err := l.Send(Envelope{ID: NewID(), Type: ListRequest}); err != nil {

@@ -167,39 +167,85 @@ func (l *Link) Send(e Envelope) error {
 	return l.push(&e, m)
 }
 
-// SendReply is Send for a reply that handler middleware has seen as m, in the
-// binary form: m itself goes out where the link is binary.
-func (l *Link) SendReply(e Envelope, m *message.Message) error {
-	if l.codec != Binary {
-		return l.Send(e)
+// Post is Send for callers and handlers: where the channel is Prompt it may
+// publish on the calling goroutine. It must not be called by a receiver, nor
+// while a lock is held. A message that then cannot be published is reported
+// as unsent, like a queued one.
+func (l *Link) Post(e Envelope) error {
+	m, err := l.codec.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("send to %q: %w", l.ID(), err)
 	}
-	return l.push(&e, m)
+	return l.post(&e, m)
+}
+
+// PostReply is Post for a reply that handler middleware has produced as m, in
+// binary form: m itself goes out where the link is binary.
+func (l *Link) PostReply(e Envelope, m *message.Message) error {
+	if !l.Binary() {
+		return l.Post(e)
+	}
+	return l.post(&e, m)
 }
 
 func (l *Link) push(e *Envelope, m *message.Message) error {
-	if len(m.Payload) > l.bus.opts.MaxMessageBytes {
-		return fmt.Errorf("send to %q: %w: %d bytes, the limit is %d", l.ID(), ErrTooLarge, len(m.Payload), l.bus.opts.MaxMessageBytes)
+	it, err := l.item(e, m)
+	if err == nil {
+		err = l.out.push(it)
+	}
+	if err != nil {
+		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	}
+	return nil
+}
+
+func (l *Link) post(e *Envelope, m *message.Message) error {
+	if !l.ch.Prompt || !l.isReady() {
+		return l.push(e, m)
+	}
+	it, err := l.item(e, m)
+	publish := false
+	if err == nil {
+		publish, err = l.out.enter(it)
+	}
+	if err != nil {
+		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	}
+	if publish {
+		defer l.out.leave()
+		l.publish(&it)
+	}
+	return nil
+}
+
+func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
+	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
+		return outItem{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
 	}
 	it := outItem{msg: m, typ: e.Type, id: e.ID}
 	if e.Type == Event {
 		it.born, it.life = time.Now(), orDefault(e.Life, l.bus.opts.EventTTL)
 	}
-	if err := l.out.push(it); err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	return it, nil
+}
+
+func (l *Link) isReady() bool {
+	select {
+	case <-l.ready:
+		return true
+	default:
+		return false
 	}
-	return nil
 }
 
 // WaitRoom waits until Send would take an event. It returns at once for a link
 // that is closed, or whose peer has not been heard of yet: waiting for one
 // that may never come would not be bounded by anything.
 func (l *Link) WaitRoom(ctx context.Context) error {
-	select {
-	case <-l.ready:
-		return l.out.waitRoom(ctx)
-	default:
+	if !l.isReady() {
 		return nil
 	}
+	return l.out.waitRoom(ctx)
 }
 
 // Drop counts an event that could not be sent, and logs it once in a while.

@@ -16,10 +16,11 @@ type outbox struct {
 	mu     sync.Mutex
 	items  []outItem     // guarded by mu
 	size   int           // guarded by mu: items, and those being published
+	busy   bool          // guarded by mu: somebody is publishing what was queued before items
 	closed bool          // guarded by mu: no more pushes
 	room   chan struct{} // guarded by mu: closed when there is room again; nil when nobody waits
 
-	wake chan struct{} // capacity 1: items or closed changed
+	wake chan struct{} // capacity 1: items, busy or closed changed
 }
 
 type outItem struct {
@@ -40,23 +41,61 @@ func newOutbox(bound int) *outbox {
 // answers and control messages have twice the room, because refusing one
 // would leave the peer waiting.
 func (o *outbox) push(it outItem) error {
+	o.mu.Lock()
+	if err := o.admit(&it); err != nil {
+		o.mu.Unlock()
+		return err
+	}
+	o.items = append(o.items, it)
+	o.mu.Unlock()
+	o.signal()
+	return nil
+}
+
+// enter is push for a sender that can publish itself: where nothing is queued
+// and nobody publishes, it takes the place of the writer until leave.
+func (o *outbox) enter(it outItem) (publish bool, err error) {
+	o.mu.Lock()
+	if err := o.admit(&it); err != nil {
+		o.mu.Unlock()
+		return false, err
+	}
+	if !o.busy && len(o.items) == 0 {
+		o.busy = true
+		o.mu.Unlock()
+		return true, nil
+	}
+	o.items = append(o.items, it)
+	o.mu.Unlock()
+	o.signal()
+	return false, nil
+}
+
+// leave gives the writer its place back.
+func (o *outbox) leave() {
+	o.mu.Lock()
+	o.published()
+	o.busy = false
+	wake := len(o.items) > 0 || o.closed
+	o.mu.Unlock()
+	if wake {
+		o.signal()
+	}
+}
+
+// admit counts it in, if there is room. o.mu is held.
+func (o *outbox) admit(it *outItem) error {
 	bound := o.bound
 	if it.typ != ExecuteRequest && it.typ != Event {
 		bound *= 2
 	}
-	o.mu.Lock()
-	if o.closed {
-		o.mu.Unlock()
+	switch {
+	case o.closed:
 		return ErrClosed
-	}
-	if o.size >= bound {
-		o.mu.Unlock()
+	case o.size >= bound:
 		return ErrFull
 	}
-	o.items = append(o.items, it)
 	o.size++
-	o.mu.Unlock()
-	o.signal()
 	return nil
 }
 
@@ -68,19 +107,24 @@ func (o *outbox) signal() {
 }
 
 // take waits for items and returns all of them; spare is reused for the next.
-// It returns nil once the outbox is closed and empty.
-func (o *outbox) take(spare []outItem) []outItem {
+// It returns nil once the outbox is closed and empty. It ends the turn that
+// the take before has begun.
+func (o *outbox) take(spare []outItem, mine bool) []outItem {
 	for {
 		o.mu.Lock()
-		if len(o.items) > 0 {
+		if mine {
+			o.busy, mine = false, false
+		}
+		if !o.busy && len(o.items) > 0 {
 			items := o.items
 			o.items = spare[:0]
+			o.busy = true
 			o.mu.Unlock()
 			return items
 		}
-		closed := o.closed
+		ended := o.closed && !o.busy
 		o.mu.Unlock()
-		if closed {
+		if ended {
 			return nil
 		}
 		<-o.wake
@@ -90,12 +134,17 @@ func (o *outbox) take(spare []outItem) []outItem {
 // done tells that one taken item has been published.
 func (o *outbox) done() {
 	o.mu.Lock()
+	o.published()
+	o.mu.Unlock()
+}
+
+// published counts one message out. o.mu is held.
+func (o *outbox) published() {
 	o.size--
 	if o.room != nil && o.size < o.bound {
 		close(o.room)
 		o.room = nil
 	}
-	o.mu.Unlock()
 }
 
 // waitRoom waits until a request or event would be taken. It returns at once

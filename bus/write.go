@@ -17,8 +17,8 @@ func (l *Link) write() {
 	defer l.workers.Done()
 	defer close(l.written)
 	var spare []outItem
-	for {
-		items := l.out.take(spare)
+	for turn := false; ; turn = true {
+		items := l.out.take(spare, turn)
 		if items == nil {
 			return
 		}

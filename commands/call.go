@@ -139,7 +139,7 @@ func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl ti
 	if at, ok := ctx.Deadline(); ok {
 		remaining = max(time.Microsecond, min(ttl, time.Until(at)))
 	}
-	err := p.link.Send(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
+	err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
 		Deadline: remaining, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
 	if err != nil && p.drop(&c.exchange) {
 		return nil, sendFailure(id, p, err)

@@ -121,10 +121,15 @@ func (s *serving) reply(out result) {
 	}
 	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: s.d.Envelope.ID,
 		Body: out.body, Fault: out.fault, Metadata: out.metadata}
-	if out.message != nil && s.p.link.SendReply(e, out.message) == nil {
-		return
+	var err error
+	if out.message != nil {
+		err = s.p.link.PostReply(e, out.message)
+	} else {
+		err = s.p.link.Post(e)
 	}
-	s.p.answer(e)
+	if err != nil {
+		s.p.answer(e)
+	}
 }
 
 // context returns the context of the handler: it ends with the link, with the

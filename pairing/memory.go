@@ -82,6 +82,7 @@ func (p *pair) half(peer string, out, in *topic, codec bus.Codec) *bus.Channel {
 		In:         in.name,
 		Codec:      codec,
 		Local:      true,
+		Prompt:     true,
 		Closing:    func() { p.giveUp(out) },
 		Close:      p.close,
 	}
