@@ -238,6 +238,10 @@ func (l *Link) isReady() bool {
 	}
 }
 
+// Room returns nil if Send would take a request or an event now, or the link is
+// closed; else a channel that is closed when it is worth another try.
+func (l *Link) Room() <-chan struct{} { return l.out.roomFor() }
+
 // WaitRoom waits until Send would take an event. It returns at once for a link
 // that is closed, or whose peer has not been heard of yet: waiting for one
 // that may never come would not be bounded by anything.
@@ -245,7 +249,17 @@ func (l *Link) WaitRoom(ctx context.Context) error {
 	if !l.isReady() {
 		return nil
 	}
-	return l.out.waitRoom(ctx)
+	for {
+		room := l.Room()
+		if room == nil {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // Drop counts an event that could not be sent, and logs it once in a while.

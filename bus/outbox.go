@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -138,35 +137,29 @@ func (o *outbox) done() {
 	o.mu.Unlock()
 }
 
-// published counts one message out. o.mu is held.
+// published counts one message out. o.mu is held. Those who wait for room are
+// woken all at once, so only when half of it is there: else thousands would
+// wake up for each single place.
 func (o *outbox) published() {
 	o.size--
-	if o.room != nil && o.size < o.bound {
+	if o.room != nil && o.size <= o.bound/2 {
 		close(o.room)
 		o.room = nil
 	}
 }
 
-// waitRoom waits until a request or event would be taken. It returns at once
-// with a closed outbox: the push tells.
-func (o *outbox) waitRoom(ctx context.Context) error {
-	for {
-		o.mu.Lock()
-		if o.closed || o.size < o.bound {
-			o.mu.Unlock()
-			return nil
-		}
-		if o.room == nil {
-			o.room = make(chan struct{})
-		}
-		room := o.room
-		o.mu.Unlock()
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// roomFor returns nil if a request or event would be taken, or the outbox is
+// closed; else a channel that is closed when it is worth another look.
+func (o *outbox) roomFor() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.size < o.bound {
+		return nil
 	}
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room
 }
 
 // close refuses further pushes. What is queued is still published, unless

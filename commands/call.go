@@ -135,24 +135,45 @@ func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl ti
 	if !p.begin(&c.exchange, bus.NewID(), ttl) {
 		return nil, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}
-	remaining := ttl
-	if at, ok := ctx.Deadline(); ok {
-		remaining = max(time.Microsecond, min(ttl, time.Until(at)))
+	for {
+		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
+			Deadline: remaining(ctx, c.deadline), Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
+		if err == nil {
+			return p.await(ctx, c, nil)
+		}
+		if !errors.Is(err, bus.ErrFull) {
+			if p.drop(&c.exchange) {
+				return nil, sendFailure(id, p, err)
+			}
+			return p.await(ctx, c, nil)
+		}
+		if room := p.link.Room(); room != nil {
+			if out, err := p.await(ctx, c, room); err != errRoom {
+				return out, err
+			}
+		}
 	}
-	err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
-		Deadline: remaining, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
-	if err != nil && p.drop(&c.exchange) {
-		return nil, sendFailure(id, p, err)
-	}
-	return p.await(ctx, c)
 }
 
-// await waits for the outcome. A caller who leaves takes the exchange along,
-// unless the outcome was faster.
-func (p *peer) await(ctx context.Context, c *call) (json.RawMessage, error) {
+// remaining is the time that the caller still has.
+func remaining(ctx context.Context, deadline time.Time) time.Duration {
+	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
+		deadline = at
+	}
+	return max(time.Microsecond, time.Until(deadline))
+}
+
+var errRoom = errors.New("there is room in the link's queue")
+
+// await waits for the outcome, or for room to send the request, which it
+// reports as errRoom. A caller who leaves takes the exchange along, unless the
+// outcome was faster.
+func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (json.RawMessage, error) {
 	var o outcome
 	select {
 	case o = <-c.done:
+	case <-room:
+		return nil, errRoom
 	case <-ctx.Done():
 		if p.drop(&c.exchange) {
 			p.cancelled(c.id)

@@ -18,6 +18,7 @@ type serving struct {
 	route *route    // where it was forwarded to; nil when served here
 	at    time.Time // the caller's deadline; zero when unknown
 
+	queued bool               // guarded by p.mu: it is in a backlog
 	cancel context.CancelFunc // guarded by p.mu: set while the handler runs
 	gone   bool               // guarded by p.mu: the caller has left; no reply
 }
@@ -51,6 +52,7 @@ func (p *peer) admit(d *bus.Delivery, cmd *command) {
 		p.r.bus.Begin()
 		go s.work(l)
 	case p.waiting < p.r.cfg.MaxBacklog:
+		s.queued = true
 		l.backlog = append(l.backlog, s)
 		p.waiting++
 		p.in[d.Envelope.ID] = s
@@ -93,6 +95,7 @@ func (p *peer) next(l *lane) *serving {
 		l.backlog[0] = nil
 		l.backlog = l.backlog[1:]
 		if !s.gone {
+			s.queued = false
 			p.waiting--
 			return s
 		}
@@ -180,7 +183,7 @@ func (p *peer) cancel(id string) {
 	delete(p.in, id)
 	s.gone = true
 	cancel := s.cancel
-	if s.cmd != nil && cancel == nil {
+	if s.queued {
 		p.lanes[s.d.Envelope.Depth].forget()
 		p.waiting--
 		p.r.bus.End()

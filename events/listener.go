@@ -286,7 +286,9 @@ func (l *Listener) next() (item, bool) {
 			}
 			if it.event != nil {
 				l.events--
-				l.release()
+				if l.events <= l.opts.QueueSize/2 { // not for each single place
+					l.release()
+				}
 			}
 			l.mu.Unlock()
 			return it, true
