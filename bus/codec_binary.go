@@ -86,6 +86,8 @@ func (e *Envelope) check() error {
 		return fmt.Errorf("%s: misplaced or empty fault", e.Type)
 	case e.Body != nil && !s.body:
 		return fmt.Errorf("%s: unexpected payload", e.Type)
+	case e.Type == ListResponse && (len(e.Body) == 0 || e.Body[0] != '['):
+		return fmt.Errorf("%s: no array of definitions", e.Type)
 	}
 	switch e.Type {
 	case RegisterRequest:

@@ -142,7 +142,7 @@ func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) Ra
 		if err != nil {
 			return nil, err
 		}
-		out, err := payload.Encode(res)
+		out, err := payload.Encode(&res)
 		if err != nil {
 			return nil, fmt.Errorf("the handler's result does not encode: %w", err)
 		}

@@ -61,7 +61,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if c.req == nil {
 		return res, &Error{Code: InvalidRequest, Message: "execute: the zero Command: use Define"}
 	}
-	body, err := payload.Encode(req)
+	body, err := payload.Encode(&req)
 	if err != nil {
 		return res, &Error{Code: InvalidRequest, Command: c.def.ID, Message: "the request does not encode: " + err.Error(), Err: err}
 	}

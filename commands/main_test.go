@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,3 +186,23 @@ func (s *stranger) silent() {
 }
 
 const everything = bus.CanCancel | bus.CanWithdraw | bus.CanGoodbye | bus.CanFlush | bus.CanAdvertise
+
+// syncBuilder collects log output.
+type syncBuilder struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuilder) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuilder) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func (s *syncBuilder) logger() *slog.Logger { return slog.New(slog.NewTextHandler(s, nil)) }

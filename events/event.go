@@ -38,7 +38,7 @@ func (e Event[T]) ID() string { return e.id }
 // Emit broadcasts an event, as [Hub.EmitRaw] does. The payload is encoded
 // once, before Emit returns; each listener decodes a copy of its own.
 func Emit[T any](ctx context.Context, h *Hub, e Event[T], value T) error {
-	data, err := payload.Encode(value)
+	data, err := payload.Encode(&value)
 	if err != nil {
 		return fmt.Errorf("emit %q: %w", e.id, err)
 	}

@@ -11,6 +11,9 @@ const (
 // problemKey is the problem of a member of a map whose Go keys are integers.
 const problemKey = "expected an integer of the key's range as the name"
 
+// maxPath bounds how much of a path the text of an error shows, in bytes.
+const maxPath = 256
+
 // Error says what is wrong with a payload, and where. Its text is meant for the peer that sent the payload: it
 // names JSON fields and JSON types. It quotes short values of the payload, and the words of the error that a
 // type's own UnmarshalJSON or UnmarshalText returned.
@@ -28,13 +31,17 @@ type Error struct {
 // Error words the path and the problem in one line.
 func (e *Error) Error() string {
 	var b strings.Builder
+	path := e.Path
+	if len(path) > maxPath {
+		path = path[:maxPath/2] + "..." + path[len(path)-maxPath/2:]
+	}
 	switch {
-	case e.Path == "":
+	case path == "":
 		b.WriteString(e.Problem)
 	case e.Problem == problemMissing || e.Problem == problemUnknown:
-		b.WriteString(e.Problem + ` field "` + e.Path + `"`)
+		b.WriteString(e.Problem + ` field "` + path + `"`)
 	default:
-		b.WriteString(`field "` + e.Path + `": ` + e.Problem)
+		b.WriteString(`field "` + path + `": ` + e.Problem)
 	}
 	if e.Hint != "" {
 		b.WriteString(" (" + e.Hint + ")")

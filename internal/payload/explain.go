@@ -33,7 +33,10 @@ func explain(err error, root ref) *Error {
 			return &Error{Problem: "truncated JSON", cause: syntactic.Err}
 		}
 		problem := fmt.Sprintf("not well-formed JSON: %v, at byte %d", syntactic.Err, syntactic.ByteOffset)
-		return &Error{Problem: problem, cause: syntactic.Err}
+		if strings.Contains(problem, "invalid UTF-8") {
+			problem = "invalid UTF-8" // In a Go string, maybe, where an offset into the JSON says nothing.
+		}
+		return &Error{Path: path, Problem: problem, cause: syntactic.Err}
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return &Error{Problem: "truncated JSON", cause: err}
 	}
