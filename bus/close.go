@@ -48,10 +48,10 @@ func (l *Link) begin(err error) bool {
 	l.mu.Unlock()
 	l.stopHello()
 	l.bus.remove(l)
-	l.cancel(err)
 	for _, r := range l.layers {
 		r.Closed(err)
 	}
+	l.cancel(err) // after the layers know: what a handler returns because of it is no reply
 	return true
 }
 

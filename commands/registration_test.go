@@ -270,6 +270,7 @@ func TestRule12APeersListNeverReplacesWhatAnotherOwns(t *testing.T) {
 	handle(t, r, "mine", `"mine"`)
 	a, b := meet(t, r, "a", everything), meet(t, r, "b", everything)
 	a.say(bus.Envelope{ID: "1", Type: bus.ListResponse, Thread: "?", Body: json.RawMessage(`[{"id":"as"},{"id":"mine"}]`)})
+	a.silent()
 	b.say(bus.Envelope{ID: "2", Type: bus.ListResponse, Thread: "?", Body: json.RawMessage(`[{"id":"as"},{"id":"mine"},{"id":"bs"},{"id":"_secret"}]`)})
 	b.silent()
 	where := map[string]string{}

@@ -152,7 +152,8 @@ func (s *serving) started(cancel context.CancelFunc) bool {
 	return !s.gone
 }
 
-// finished forgets the request. False if nobody waits for the reply.
+// finished forgets the request. False if nobody waits for the reply: the
+// caller has left, or was told that the link closes.
 func (s *serving) finished() bool {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
@@ -160,7 +161,7 @@ func (s *serving) finished() bool {
 		delete(s.p.in, s.d.Envelope.ID)
 	}
 	s.cancel = nil
-	return !s.gone
+	return !s.gone && !s.p.closed
 }
 
 // refuse answers a request that is not going to be served.
