@@ -149,7 +149,7 @@ func TestRule21Throttle(t *testing.T) {
 				_, err := call(within(t))
 				require.NoError(t, err)
 			}
-			assert.GreaterOrEqual(t, time.Since(began), 9*time.Millisecond)
+			assert.GreaterOrEqual(t, time.Since(began), 5*time.Millisecond)
 		})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,11 +41,31 @@ func checkReferences(document any) error {
 	if !ok {
 		return nil // true or false
 	}
+	if err := checkType(root); err != nil {
+		return err
+	}
 	r := &references{root: root, anchors: map[string]map[string]any{}, state: map[uintptr]visit{}}
 	if err := r.collect(root, true); err != nil {
 		return err
 	}
 	return r.visitAll(root)
+}
+
+// types are the words that the keyword type knows. jsonschema-go takes any, and then nothing fits.
+var types = []any{"null", "boolean", "object", "array", "number", "string", "integer"}
+
+// checkType refuses a schema whose own type is none. Below the root a "type" may be data, in a default or const.
+func checkType(s map[string]any) error {
+	words, ok := s["type"].([]any)
+	if !ok {
+		words = []any{s["type"]}
+	}
+	for _, w := range words {
+		if name, ok := w.(string); ok && !slices.Contains(types, w) {
+			return fmt.Errorf("unknown type %q", name)
+		}
+	}
+	return nil
 }
 
 // collect finds the anchors, everywhere: one in a const or an example does no harm.
