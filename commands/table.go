@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/leatbus/leat/bus"
 )
@@ -18,7 +17,6 @@ type command struct {
 
 	handler func(context.Context, json.RawMessage) (json.RawMessage, error) // local: the encoded way
 	typed   any                                                             // local: func(context.Context, Req) (Res, error), where nothing but the types decides what fits
-	ttl     time.Duration
 }
 
 func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }

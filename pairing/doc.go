@@ -1,0 +1,11 @@
+// Package pairing makes channels: two halves in one process, or one half over
+// any Watermill publisher and subscriber.
+//
+//	toWorker, toRoot := pairing.InMemory("worker", "root")
+//	root.RegisterChannel(ctx, toWorker)
+//	worker.RegisterChannel(ctx, toRoot)
+//
+// A program moves from one process to several by changing how its channels
+// are made, and nothing else. Package pairingtest checks a way to make
+// channels against every rule that registries rely on.
+package pairing
