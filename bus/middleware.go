@@ -1,6 +1,10 @@
 package bus
 
-import "github.com/ThreeDotsLabs/watermill/message"
+import (
+	"context"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
 
 // chain composes middleware, first element outermost.
 func chain(mws []message.HandlerMiddleware) message.HandlerMiddleware {
@@ -25,8 +29,8 @@ func (b *Bus) Wrap(h message.HandlerFunc) message.HandlerFunc {
 // by ID, the latter in one step with being queued.
 func (b *Bus) dedupe(h message.HandlerFunc) message.HandlerFunc {
 	counted := DedupeOptions{OnDuplicate: func(*message.Message) { b.dropped.Add(1) }}
-	request := Dedupe(b.requests, requestKey, counted)(h)
-	event := Dedupe(b.events, eventKey, counted)(h)
+	request := Dedupe(received{b.requests}, requestKey, counted)(h)
+	event := Dedupe(received{b.events}, eventKey, counted)(h)
 	return func(m *message.Message) ([]*message.Message, error) {
 		d, ok := DeliveryFrom(m.Context())
 		switch {
@@ -50,3 +54,9 @@ func eventKey(m *message.Message) string {
 	d, _ := DeliveryFrom(m.Context())
 	return d.Envelope.ID
 }
+
+// received is a store for messages that are accepted as soon as they are read:
+// their time counts from there, and committing would only do it again.
+type received struct{ *TTLStore }
+
+func (received) Commit(context.Context, string) error { return nil }

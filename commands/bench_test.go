@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 
+	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
 )
@@ -35,6 +36,9 @@ func BenchmarkLocalCall(b *testing.B) {
 // BenchmarkPairCall is math.add across a pair.
 func BenchmarkPairCall(b *testing.B) {
 	b.Run("gochannel", func(b *testing.B) { benchmarkPairCall(b) })
+	b.Run("memory", func(b *testing.B) {
+		benchmarkPairCall(b, pairing.Options{PubSub: memory.New(memory.Options{HandOver: true, MaxUnacked: 256})})
+	})
 }
 
 func benchmarkPairCall(b *testing.B, opts ...pairing.Options) {

@@ -22,23 +22,23 @@ type result struct {
 }
 
 // serve runs the handler of a request that came over a link.
-func (r *Registry) serve(ctx context.Context, s *serving) result {
-	e := &s.d.Envelope
+func (r *Registry) serve(s *serving) result {
+	e := &s.Envelope
 	if r.wrapped == nil {
-		body, err := r.invoke(ctx, s.cmd, e.Body)
+		body, err := r.invoke(s, s.cmd, e.Body)
 		if err != nil {
 			return result{fault: faultOf(err)}
 		}
 		return result{body: body}
 	}
-	m := s.d.Message
+	m := s.Message
 	if !s.p.link.Binary() {
 		var err error
 		if m, err = bus.Binary.Marshal(*e); err != nil {
 			return result{fault: faultOf(err)}
 		}
 	}
-	reply, m, err := r.invokeWrapped(ctx, s.cmd, e.ID, m)
+	reply, m, err := r.invokeWrapped(s, s.cmd, e.ID, m)
 	if err != nil {
 		return result{fault: faultOf(err)}
 	}

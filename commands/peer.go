@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"errors"
 	"sync"
 
@@ -86,9 +87,9 @@ func (p *peer) Unsent(t bus.Type, id string, err error) {
 	}
 }
 
-// Closed fails what waits on the link, refuses what waits to be served, and
-// withdraws the commands that were reached through it. What is being served
-// is cancelled by the link's context.
+// Closed fails what waits on the link, refuses what waits to be served,
+// cancels what is being served, and withdraws the commands that were reached
+// through it.
 func (p *peer) Closed(err error) {
 	p.mu.Lock()
 	p.closed = true
@@ -111,13 +112,11 @@ func (p *peer) Closed(err error) {
 		if s.gone {
 			continue
 		}
-		s.refuse(disconnected(s.d.Envelope.Name, p.link.ID(), nil).fault())
+		s.refuse(disconnected(s.Envelope.Name, p.link.ID(), nil).fault())
 		p.r.bus.End()
 	}
 	for _, s := range in {
-		if s.route != nil {
-			s.route.leave()
-		}
+		s.leave(context.Canceled)
 	}
 }
 

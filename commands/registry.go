@@ -91,6 +91,11 @@ type Registry struct {
 	router atomic.Pointer[peer] // the link to the router, nil while it is down; written under mu
 	closed atomic.Bool
 
+	jobs  chan *serving // to the goroutines that are idle
+	idle  atomic.Int64  // how many those are
+	ended chan struct{} // closed by Close: they end
+	once  sync.Once     // closes it
+
 	mu       sync.Mutex
 	reserved map[string]*registration // guarded by mu: IDs that wait for the router's ack
 	peers    map[string]*peer         // guarded by mu: open links, by channel ID
@@ -119,6 +124,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		forwarded: bus.NewTTLStore(cfg.RequestTTL, bus.TTLStoreOptions{MaxKeys: b.Options().DedupeKeys}),
 		reserved:  make(map[string]*registration),
 		peers:     make(map[string]*peer),
+		jobs:      make(chan *serving), ended: make(chan struct{}),
 	}
 	r.deadlines.expire = r.expired
 	r.wrapped = b.Wrap(r.innermost)
@@ -174,6 +180,7 @@ func (r *Registry) Close() error {
 	err := r.bus.Close()
 	r.hub.Close()
 	r.deadlines.stop()
+	r.once.Do(func() { close(r.ended) })
 	return errors.Join(err, r.forwarded.Close())
 }
 

@@ -86,7 +86,7 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 		p.refuse(e.ID, disconnected(e.Name, to.link.ID(), bus.ErrNotConnected).fault())
 		return
 	}
-	if !p.enter(&serving{p: p, d: d, route: rt}) {
+	if !p.enter(&serving{runContext: runContext{Delivery: d}, p: p, route: rt}) {
 		return
 	}
 	p.r.stats.forwarded.Add(1)
@@ -111,7 +111,7 @@ func (p *peer) enter(s *serving) bool {
 	p.mu.Lock()
 	closed, settled := p.closed, s.route.settled
 	if !closed && !settled {
-		p.in[s.d.Envelope.ID] = s
+		p.in[s.Envelope.ID] = s
 	}
 	p.mu.Unlock()
 	if closed {

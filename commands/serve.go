@@ -10,17 +10,16 @@ import (
 )
 
 // serving is one request that was received and is not answered yet: a handler
-// runs or waits to run, or it was forwarded.
+// runs or waits to run, or it was forwarded. It is the context of the run.
 type serving struct {
+	runContext
 	p     *peer
-	d     *bus.Delivery
-	cmd   *command  // the local command; nil when forwarded
-	route *route    // where it was forwarded to; nil when served here
-	at    time.Time // the caller's deadline; zero when unknown
+	lane  *lane
+	cmd   *command // the local command; nil when forwarded
+	route *route   // where it was forwarded to; nil when served here
 
-	queued bool               // guarded by p.mu: it is in a backlog
-	cancel context.CancelFunc // guarded by p.mu: set while the handler runs
-	gone   bool               // guarded by p.mu: the caller has left; no reply
+	queued bool // guarded by p.mu: it is in a backlog
+	gone   bool // guarded by p.mu: the caller has left; no reply
 }
 
 // lane holds the requests of one depth on one link. A call waits only for
@@ -35,55 +34,100 @@ type lane struct {
 // admit runs the request's handler in a goroutine of its own, or lets it wait
 // for one that ends, or refuses it. It runs on the pump.
 func (p *peer) admit(d *bus.Delivery, cmd *command) {
-	s := &serving{p: p, d: d, cmd: cmd}
+	s := &serving{runContext: runContext{Delivery: d}, p: p, cmd: cmd, lane: &p.lanes[d.Envelope.Depth]}
 	if d.Envelope.Deadline > 0 {
-		s.at = time.Now().Add(d.Envelope.Deadline)
+		s.deadline = time.Now().Add(d.Envelope.Deadline)
 	}
-	p.mu.Lock()
-	if _, duplicate := p.in[d.Envelope.ID]; duplicate || p.closed {
-		p.mu.Unlock()
-		return
-	}
-	l := &p.lanes[d.Envelope.Depth]
-	switch {
-	case l.running < p.r.cfg.MaxInFlight:
-		l.running++
-		p.in[d.Envelope.ID] = s
-		p.r.bus.Begin()
-		go s.work(l)
-	case p.waiting < p.r.cfg.MaxBacklog:
-		s.queued = true
-		l.backlog = append(l.backlog, s)
-		p.waiting++
-		p.in[d.Envelope.ID] = s
-		p.r.bus.Begin()
-	default:
-		p.mu.Unlock()
+	switch p.place(s) {
+	case running:
+		p.r.start(s)
+	case overloaded:
 		p.r.stats.refused.Add(1)
 		s.refuse(&bus.Fault{Code: string(Internal), Message: fmt.Sprintf("overloaded: %d requests are waiting already", p.r.cfg.MaxBacklog)})
-		return
 	}
-	p.mu.Unlock()
 }
 
-// work serves s, and then what has come to wait in the lane meanwhile.
-func (s *serving) work(l *lane) {
-	p := s.p
+// placement is what becomes of a request.
+type placement int
+
+const (
+	moot       placement = iota // a duplicate, or the link has closed
+	running                     // a handler may run now
+	waiting                     // in the backlog
+	overloaded                  // refused
+)
+
+// place decides that, and counts the request in unless it is moot or refused.
+func (p *peer) place(s *serving) placement {
+	id := s.Envelope.ID
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, duplicate := p.in[id]; duplicate || p.closed {
+		return moot
+	}
+	got := running
+	switch {
+	case s.lane.running < p.r.cfg.MaxInFlight:
+		s.lane.running++
+	case p.waiting < p.r.cfg.MaxBacklog:
+		got, s.queued = waiting, true
+		s.lane.backlog = append(s.lane.backlog, s)
+		p.waiting++
+	default:
+		return overloaded
+	}
+	p.in[id] = s
+	p.r.bus.Begin()
+	return got
+}
+
+// maxIdle bounds the goroutines that a registry keeps for the next request.
+// One that has run before has grown its stack already; growing a new one
+// costs as much as a small handler.
+const maxIdle = 64
+
+// start runs s on a goroutine that is idle, or on a new one.
+func (r *Registry) start(s *serving) {
+	select {
+	case r.jobs <- s:
+	default:
+		go r.work(s)
+	}
+}
+
+// work serves requests until too many goroutines are idle, or the registry closes.
+func (r *Registry) work(s *serving) {
+	for {
+		for s != nil {
+			s = s.run()
+		}
+		if r.idle.Add(1) > maxIdle {
+			r.idle.Add(-1)
+			return
+		}
+		select {
+		case s = <-r.jobs:
+			r.idle.Add(-1)
+		case <-r.ended:
+			r.idle.Add(-1)
+			return
+		}
+	}
+}
+
+// run serves s, and returns what has come to wait for its place meanwhile.
+func (s *serving) run() (next *serving) {
 	exited := true // by runtime.Goexit in a handler, unless cleared
 	defer func() {
-		if exited {
-			p.r.bus.End()
-			if s := p.next(l); s != nil {
-				go s.work(l)
-			}
+		s.p.r.bus.End()
+		next = s.p.next(s.lane)
+		if exited && next != nil {
+			go s.p.r.work(next)
 		}
 	}()
-	for s != nil {
-		s.serve()
-		p.r.bus.End()
-		s = p.next(l)
-	}
+	s.serve()
 	exited = false
+	return nil
 }
 
 // next takes the first of the lane's backlog, or frees the place.
@@ -107,14 +151,10 @@ func (p *peer) next(l *lane) *serving {
 
 // serve runs the handler and sends the reply.
 func (s *serving) serve() {
-	ctx, cancel := s.context()
-	defer cancel()
-	if !s.started(cancel) {
-		return
-	}
+	defer s.end(context.Canceled)
 	out := result{fault: &bus.Fault{Code: string(Internal), Message: "handler ended its goroutine"}}
 	defer func() { s.reply(out) }() // also when the handler calls runtime.Goexit
-	out = s.p.r.serve(ctx, s)
+	out = s.p.r.serve(s)
 }
 
 // reply sends what the handler gave, unless nobody waits for it any more.
@@ -122,7 +162,7 @@ func (s *serving) reply(out result) {
 	if !s.finished() {
 		return
 	}
-	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: s.d.Envelope.ID,
+	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: s.Envelope.ID,
 		Body: out.body, Fault: out.fault, Metadata: out.metadata}
 	var err error
 	if out.message != nil {
@@ -135,37 +175,19 @@ func (s *serving) reply(out result) {
 	}
 }
 
-// context returns the context of the handler: it ends with the link, with the
-// caller's deadline, and when the caller leaves.
-func (s *serving) context() (context.Context, context.CancelFunc) {
-	if s.at.IsZero() {
-		return context.WithCancel(s.d)
-	}
-	return context.WithDeadline(s.d, s.at)
-}
-
-// started notes how to cancel the run. False if the caller has left already.
-func (s *serving) started(cancel context.CancelFunc) bool {
-	s.p.mu.Lock()
-	defer s.p.mu.Unlock()
-	s.cancel = cancel
-	return !s.gone
-}
-
 // finished forgets the request. False if nobody waits for the reply: the
 // caller has left, or was told that the link closes.
 func (s *serving) finished() bool {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	if s.p.in[s.d.Envelope.ID] == s {
-		delete(s.p.in, s.d.Envelope.ID)
+	if s.p.in[s.Envelope.ID] == s {
+		delete(s.p.in, s.Envelope.ID)
 	}
-	s.cancel = nil
 	return !s.gone && !s.p.closed
 }
 
 // refuse answers a request that is not going to be served.
-func (s *serving) refuse(f *bus.Fault) { s.p.refuse(s.d.Envelope.ID, f) }
+func (s *serving) refuse(f *bus.Fault) { s.p.refuse(s.Envelope.ID, f) }
 
 func (p *peer) refuse(id string, f *bus.Fault) {
 	p.answer(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: id, Fault: f})
@@ -183,19 +205,22 @@ func (p *peer) cancel(id string) {
 	}
 	delete(p.in, id)
 	s.gone = true
-	cancel := s.cancel
 	if s.queued {
-		p.lanes[s.d.Envelope.Depth].forget()
+		s.lane.forget()
 		p.waiting--
 		p.r.bus.End()
 	}
 	p.mu.Unlock()
-	switch {
-	case s.route != nil:
+	s.leave(context.Canceled)
+}
+
+// leave ends what is done for a request: the run's context, or the forwarding.
+func (s *serving) leave(err error) {
+	if s.route != nil {
 		s.route.leave()
-	case cancel != nil:
-		cancel()
+		return
 	}
+	s.end(err)
 }
 
 // forget notes that one of the backlog is gone. They are cleared out when they
