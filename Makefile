@@ -1,0 +1,41 @@
+.DEFAULT_GOAL := help
+SPEC ?=
+FUZZTIME ?= 20s
+
+.PHONY: help
+help: ## show this
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## the main job: two registries and a prompt
+	go run ./examples/multi-service
+
+.PHONY: test
+test: ## all tests of all modules, with the race detector
+	go test -race -shuffle=on work
+
+.PHONY: conformance
+conformance: ## the protocol's vectors; SPEC=DIR for those of a spec checkout
+	go run ./internal/conformance/cmd/conformance $(if $(SPEC),-spec $(SPEC))
+
+.PHONY: lint
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not gofmt-ed'; exit 1; }
+	go vet work
+	go tool staticcheck ./...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	./.ci/fuzz $(FUZZTIME)
+
+.PHONY: cover
+cover: ## coverage per package
+	go test -cover ./... | awk '{print}'
+
+.PHONY: bench
+bench: ## calls and events beside their floors
+	go test -run '^$$' -bench 'LocalCall|PairCall|BareGoChannel' -count 6 ./commands
+
+.PHONY: ci
+ci: ## everything that CI runs
+	./.ci/run
