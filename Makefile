@@ -16,7 +16,7 @@ test: ## all tests of all modules, with the race detector
 
 .PHONY: conformance
 conformance: ## the protocol's vectors; SPEC=DIR for those of a spec checkout
-	go run ./internal/conformance/cmd/conformance $(if $(SPEC),-spec $(SPEC))
+	@go run ./internal/conformance/cmd/conformance $(if $(SPEC),-spec '$(SPEC)')
 
 .PHONY: lint
 lint: ## gofmt, vet, staticcheck

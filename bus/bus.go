@@ -154,7 +154,7 @@ func (b *Bus) Attach(ctx context.Context, ch *Channel) (*Link, error) {
 		ch.used.Store(false)
 		return nil, err
 	}
-	in, err := l.subscribe(ctx)
+	pump, err := l.subscribe(ctx)
 	if err == nil {
 		err = b.admit(l)
 	}
@@ -164,7 +164,7 @@ func (b *Bus) Attach(ctx context.Context, ch *Channel) (*Link, error) {
 		ch.used.Store(false)
 		return nil, fmt.Errorf("attach channel %q: %w", ch.ID, err)
 	}
-	l.start(in)
+	l.start(pump)
 	return l, nil
 }
 

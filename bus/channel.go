@@ -32,11 +32,13 @@ type Channel struct {
 	// Local marks a peer in this process that is trusted with private
 	// commands: it may call those whose ID it knows. Default false.
 	Local bool
-	// Prompt promises that Publish waits for nothing but the peer's pump, which
-	// never blocks: callers and handlers may then publish on their own
-	// goroutine, once the handshake is done, and save a hand-over. Default
-	// false: whatever Publish does, it holds up the link's writer only.
-	Prompt bool
+	// InProcess promises that Publish waits for nothing but the peer's pump,
+	// which never blocks, and that what the peer receives is what was
+	// published, unchanged. Callers and handlers may then publish on their own
+	// goroutine, once the handshake is done, and where the Pub/Sub preserves
+	// contexts the envelope rides along in the message's and is not decoded again.
+	// Default false: whatever Publish does, it holds up the link's writer only.
+	InProcess bool
 	// Closing is called once, by the link, when it begins to close and before what is queued
 	// is published: a transport that holds messages for a peer that has never come gives up
 	// on them here, rather than hold up the close. May be nil.

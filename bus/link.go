@@ -81,31 +81,45 @@ func (l *Link) use(layers []Layer) {
 	}
 }
 
+// FuncSubscriber is a subscriber that calls a function instead of sending on a
+// channel, on the publisher's goroutine where it can: bus/memory is one. See there
+// for what is asked of fn. ended is closed when fn will not be called any more.
+type FuncSubscriber interface {
+	SubscribeFunc(ctx context.Context, topic string, fn func(*message.Message)) (ended <-chan struct{}, err error)
+}
+
 // subscribe starts the subscription, which lives until subCancel; ctx bounds
-// only how long starting it may take.
-func (l *Link) subscribe(ctx context.Context) (<-chan *message.Message, error) {
+// only how long starting it may take. It returns what is to run as the pump,
+// nil where the owner of the channel delivers.
+func (l *Link) subscribe(ctx context.Context) (pump func(), err error) {
 	if l.ch.Subscriber == nil {
 		return nil, nil
 	}
 	stop := context.AfterFunc(ctx, l.subCancel)
-	in, err := l.ch.Subscriber.Subscribe(l.subCtx, l.ch.In)
+	if s, ok := l.ch.Subscriber.(FuncSubscriber); ok {
+		var ended <-chan struct{}
+		ended, err = s.SubscribeFunc(l.subCtx, l.ch.In, l.called)
+		pump = func() { l.waitEnded(ended) }
+	} else {
+		var in <-chan *message.Message
+		in, err = l.ch.Subscriber.Subscribe(l.subCtx, l.ch.In)
+		pump = func() { l.pump(in) }
+	}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
-	return in, err
+	return pump, err
 }
 
 // start opens the link: layers first, then the goroutines, then the handshake.
-func (l *Link) start(in <-chan *message.Message) {
+func (l *Link) start(pump func()) {
 	l.sendHello()
 	for _, r := range l.layers {
 		r.Opened()
 	}
-	l.workers.Add(1)
-	go l.write()
-	if in != nil {
-		l.workers.Add(1)
-		go l.pump(in)
+	l.workers.Go(l.write)
+	if pump != nil {
+		l.workers.Go(pump)
 	}
 	l.bus.show(l)
 	close(l.started)
@@ -200,7 +214,7 @@ func (l *Link) push(e *Envelope, m *message.Message) error {
 }
 
 func (l *Link) post(e *Envelope, m *message.Message) error {
-	if !l.ch.Prompt || !l.isReady() {
+	if !l.ch.InProcess || !l.isReady() {
 		return l.push(e, m)
 	}
 	it, err := l.item(e, m)
@@ -219,6 +233,9 @@ func (l *Link) post(e *Envelope, m *message.Message) error {
 }
 
 func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
+	if l.ch.InProcess {
+		m.SetContext(&carrier{context.Background(), *e})
+	}
 	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
 		return outItem{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
 	}
@@ -273,4 +290,13 @@ func (l *Link) Drop(id string, err error) {
 func (l *Link) Reject(d *Delivery, err error) {
 	l.stats.rejected.Add(1)
 	l.log.Warn("message rejected", "type", string(d.Envelope.Type), "id", d.Envelope.ID, "error", err)
+}
+
+func (l *Link) isStarted() bool {
+	select {
+	case <-l.started:
+		return true
+	default:
+		return false
+	}
 }

@@ -11,7 +11,6 @@ import (
 // for the ack while they hold locks, and never blocks: what may take time is
 // queued, or runs in a goroutine of its own.
 func (l *Link) pump(in <-chan *message.Message) {
-	defer l.workers.Done()
 	for {
 		select {
 		case m, ok := <-in:
@@ -24,6 +23,23 @@ func (l *Link) pump(in <-chan *message.Message) {
 		case <-l.subCtx.Done():
 			return
 		}
+	}
+}
+
+// called is the pump of a subscription that calls.
+func (l *Link) called(m *message.Message) {
+	if !l.isStarted() {
+		<-l.started
+	}
+	m.Ack()
+	l.receive(m)
+}
+
+// waitEnded is all that is left of the pump's goroutine then.
+func (l *Link) waitEnded(ended <-chan struct{}) {
+	<-ended
+	if l.subCtx.Err() == nil {
+		l.peerClosed(fmt.Errorf("%w: subscription ended", ErrPeerClosed))
 	}
 }
 
@@ -54,7 +70,9 @@ func (l *Link) receive(m *message.Message) {
 	l.stats.received.Add(1)
 	d := &Delivery{Context: l.ctx, Link: l, Message: m}
 	var err error
-	if d.Envelope, err = l.codec.Unmarshal(m); err != nil {
+	if c, ok := m.Context().(*carrier); ok {
+		d.Envelope = c.envelope
+	} else if d.Envelope, err = l.codec.Unmarshal(m); err != nil {
 		l.Reject(d, err)
 		return
 	}

@@ -14,7 +14,6 @@ import (
 // write publishes what is queued, one message at a time, in order, until the
 // outbox is closed and empty.
 func (l *Link) write() {
-	defer l.workers.Done()
 	defer close(l.written)
 	var spare []outItem
 	for turn := false; ; turn = true {

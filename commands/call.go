@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/leatbus/leat/bus"
-	"github.com/leatbus/leat/internal/payload"
 )
 
 // call is a request made here that waits for its reply.
@@ -122,11 +121,6 @@ func localFailure(ctx context.Context, id string, err error) error {
 
 // call sends the request to the peer and waits for the reply.
 func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl time.Duration, listed bool) (json.RawMessage, error) {
-	if body != nil {
-		if err := payload.Valid(body); err != nil {
-			return nil, &Error{Code: InvalidRequest, Command: id, Message: err.Error(), Err: err}
-		}
-	}
 	if ttl <= 0 {
 		ttl = p.r.cfg.RequestTTL
 	}

@@ -163,3 +163,13 @@ func closedError(command string) *Error {
 type panicError struct{ value any }
 
 func (p *panicError) Error() string { return fmt.Sprintf("handler panicked: %v", p.value) }
+
+// spellable is f as it may be sent on: a code that is not the protocol's is
+// an internal error with the same text.
+func spellable(f *bus.Fault) *bus.Fault {
+	switch Code(f.Code) {
+	case NotFound, InvalidRequest, Internal, Timeout, ChannelDisconnected:
+		return f
+	}
+	return &bus.Fault{Code: string(Internal), Message: f.Message, Unrouted: f.Unrouted}
+}

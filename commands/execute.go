@@ -80,5 +80,10 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 // The request must not be changed afterwards, nor the result: a local
 // handler, or a transport, may hold the same bytes.
 func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessage) (json.RawMessage, error) {
+	if req != nil {
+		if err := payload.Valid(req); err != nil {
+			return nil, &Error{Code: InvalidRequest, Command: id, Message: "invalid request: " + err.Error(), Err: err}
+		}
+	}
 	return r.execute(ctx, id, req, 0)
 }

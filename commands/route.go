@@ -156,8 +156,11 @@ func (rt *route) settle(o outcome) {
 	p.mu.Unlock()
 	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: rt.originID,
 		Body: o.body, Fault: o.fault, Metadata: o.metadata}
-	if o.err != nil {
+	switch {
+	case o.err != nil:
 		e.Fault = o.err.fault()
+	case o.fault != nil:
+		e.Fault = spellable(o.fault)
 	}
 	p.answer(e)
 }

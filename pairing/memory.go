@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/memory"
 )
 
 // PubSub is both sides of a Watermill Pub/Sub, as its in-process ones are.
@@ -43,10 +44,14 @@ func InMemory(a, b string, opts ...Options) (chA, chB *bus.Channel) {
 	default:
 		panic(fmt.Sprintf("pairing: InMemory(%q, %q): %d options", a, b, len(opts)))
 	}
-	if o.PubSub == nil {
-		o.PubSub = gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{})
-	}
 	p := &pair{pubsub: o.PubSub, closing: make(chan struct{})}
+	if p.pubsub == nil {
+		p.pubsub = gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true, PreserveContext: true}, watermill.NopLogger{})
+		p.inProcess = true
+	}
+	if _, ok := p.pubsub.(*memory.PubSub); ok {
+		p.inProcess = true
+	}
 	toA, toB := newTopic("to "+a), newTopic("to "+b)
 	if a == b {
 		toA.name, toB.name = "to first "+a, "to second "+b
@@ -56,10 +61,11 @@ func InMemory(a, b string, opts ...Options) (chA, chB *bus.Channel) {
 
 // pair is what two halves in memory share.
 type pair struct {
-	pubsub  PubSub
-	once    sync.Once
-	closing chan struct{} // closed when either half closes
-	err     error         // of the Pub/Sub's Close
+	pubsub    PubSub
+	inProcess bool // see bus.Channel
+	once      sync.Once
+	closing   chan struct{} // closed when either half closes
+	err       error         // of the Pub/Sub's Close
 }
 
 // topic is one direction. It opens when its receiver has subscribed: a
@@ -77,15 +83,23 @@ func (p *pair) half(peer string, out, in *topic, codec bus.Codec) *bus.Channel {
 	return &bus.Channel{
 		ID:         peer,
 		Publisher:  &gate{p, out},
-		Subscriber: &opener{p, in},
+		Subscriber: p.opener(in),
 		Out:        out.name,
 		In:         in.name,
 		Codec:      codec,
 		Local:      true,
-		Prompt:     true,
+		InProcess:  p.inProcess,
 		Closing:    func() { p.giveUp(out) },
 		Close:      p.close,
 	}
+}
+
+func (p *pair) opener(in *topic) message.Subscriber {
+	o := opener{p, in}
+	if _, ok := p.pubsub.(bus.FuncSubscriber); ok {
+		return &funcOpener{o}
+	}
+	return &o
 }
 
 // giveUp ends the pair if the other half was never attached: nobody is going
@@ -134,18 +148,36 @@ type opener struct {
 	from *topic
 }
 
-func (o *opener) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+func (o *opener) Subscribe(ctx context.Context, topic string) (in <-chan *message.Message, err error) {
+	err = o.open(func() (err error) {
+		in, err = o.pair.pubsub.Subscribe(ctx, topic)
+		return err
+	})
+	return in, err
+}
+
+func (o *opener) open(subscribe func() error) error {
 	select {
 	case <-o.pair.closing:
-		return nil, fmt.Errorf("subscribe: pair %w", bus.ErrClosed)
+		return fmt.Errorf("subscribe: pair %w", bus.ErrClosed)
 	default:
 	}
-	in, err := o.pair.pubsub.Subscribe(ctx, topic)
-	if err != nil {
-		return nil, err
+	if err := subscribe(); err != nil {
+		return err
 	}
 	o.from.once.Do(func() { close(o.from.open) })
-	return in, nil
+	return nil
+}
+
+// funcOpener is the opener of a Pub/Sub that can call instead of send.
+type funcOpener struct{ opener }
+
+func (o *funcOpener) SubscribeFunc(ctx context.Context, topic string, fn func(*message.Message)) (ended <-chan struct{}, err error) {
+	err = o.open(func() (err error) {
+		ended, err = o.pair.pubsub.(bus.FuncSubscriber).SubscribeFunc(ctx, topic, fn)
+		return err
+	})
+	return ended, err
 }
 
 // Close does nothing: the pair closes what it made.

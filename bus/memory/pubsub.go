@@ -149,11 +149,7 @@ func (p *PubSub) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 		s.cancel()
 		return nil, ErrClosed
 	}
-	t := p.topics[topic]
-	if t == nil {
-		t = newTopic(topic, &p.opts)
-		p.topics[topic] = t
-	}
+	t := p.topic(topic)
 	s.topic = t
 	t.mu.Lock()
 	t.subs = append(t.subs, s)
@@ -169,13 +165,28 @@ func (p *PubSub) remove(s *subscription) (queued, unacked int) {
 	t := s.topic
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	empty := t.remove(s)
+	t.remove(s)
 	queued, unacked = s.abandon()
-	if empty {
+	p.dropIfUnused(t)
+	return queued, unacked
+}
+
+// topic returns the topic of that name, made if need be. p.mu is held.
+func (p *PubSub) topic(name string) *topic {
+	t := p.topics[name]
+	if t == nil {
+		t = newTopic(name, &p.opts)
+		p.topics[name] = t
+	}
+	return t
+}
+
+// dropIfUnused forgets a topic without subscriptions. p.mu and t.mu are held.
+func (p *PubSub) dropIfUnused(t *topic) {
+	if len(t.subs)+len(t.consumers) == 0 {
 		delete(p.topics, t.name)
 		p.past.add(&t.counts)
 	}
-	return queued, unacked
 }
 
 // Close ends all subscriptions and waits until their channels are closed and
@@ -183,8 +194,8 @@ func (p *PubSub) remove(s *subscription) (queued, unacked int) {
 // A Publish that waits returns [ErrClosed]. Close may be called any number of
 // times, and returns nil.
 func (p *PubSub) Close() error {
-	for _, s := range p.shut() {
-		s.cancel()
+	for _, cancel := range p.shut() {
+		cancel()
 	}
 	p.pumps.Wait()
 	return nil
@@ -192,7 +203,7 @@ func (p *PubSub) Close() error {
 
 // shut refuses new work from now on. The first call returns all subscriptions,
 // for which the caller holds no lock while it cancels their contexts.
-func (p *PubSub) shut() (subs []*subscription) {
+func (p *PubSub) shut() (cancels []context.CancelFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -202,8 +213,13 @@ func (p *PubSub) shut() (subs []*subscription) {
 	close(p.closing)
 	for _, t := range p.topics {
 		t.mu.Lock()
-		subs = append(subs, t.subs...)
+		for _, s := range t.subs {
+			cancels = append(cancels, s.cancel)
+		}
+		for _, c := range t.consumers {
+			cancels = append(cancels, c.cancel)
+		}
 		t.mu.Unlock()
 	}
-	return subs
+	return cancels
 }

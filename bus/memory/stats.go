@@ -46,6 +46,9 @@ func (p *PubSub) Stats() Stats {
 			total.Queued += s.queue.len()
 			total.Unacked += len(s.window)
 		}
+		for _, c := range t.consumers {
+			total.Queued += len(c.queue)
+		}
 		total.add(&t.counts)
 		t.mu.Unlock()
 	}

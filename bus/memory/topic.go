@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -22,6 +23,9 @@ type topic struct {
 	mu     sync.Mutex
 	subs   []*subscription // in order of Subscribe
 	counts Stats           // all but the gauges and Unrouted
+
+	consumers []*consumer                 // in order of SubscribeFunc; replaced, never changed in place
+	fed       atomic.Pointer[[]*consumer] // the same, for those who do not hold mu
 
 	// Publishers that find a queue full go by turn: the one that holds the
 	// token in turn waits for room, the rest for the token.
@@ -47,6 +51,16 @@ var errNoRoute = errors.New("memory: no subscription")
 // be it waits for room; it stops waiting when closing is closed, or call or
 // the context of the message that is next is done.
 func (t *topic) publish(call context.Context, closing <-chan struct{}, msgs []*message.Message) (int, error) {
+	n, err := t.enqueue(call, closing, msgs)
+	if fed := t.fed.Load(); fed != nil && n > 0 {
+		for _, c := range *fed {
+			c.help()
+		}
+	}
+	return n, err
+}
+
+func (t *topic) enqueue(call context.Context, closing <-chan struct{}, msgs []*message.Message) (int, error) {
 	t.mu.Lock()
 	if t.opts.WhenFull == Fail {
 		defer t.mu.Unlock()
@@ -72,18 +86,25 @@ func (t *topic) publish(call context.Context, closing <-chan struct{}, msgs []*m
 // accept gives as many of msgs as fit, under Fail all or none, to every
 // subscription in one step, and says how many. The caller holds t.mu.
 func (t *topic) accept(msgs []*message.Message) (int, error) {
-	if len(t.subs) == 0 {
+	receivers := len(t.subs) + len(t.consumers)
+	if receivers == 0 {
 		return 0, errNoRoute
 	}
 	n := len(msgs)
+	for _, c := range t.consumers {
+		n = min(n, c.free())
+	}
 	for _, s := range t.subs {
 		n = min(n, s.free(n))
 	}
 	if n < len(msgs) && t.opts.WhenFull == Fail {
 		return 0, ErrFull
 	}
-	handOver := t.opts.HandOver && len(t.subs) == 1
+	handOver := t.opts.HandOver && receivers == 1
 	for _, msg := range msgs[:n] {
+		for _, c := range t.consumers {
+			c.take(entry{msg: msg}, receivers == 1)
+		}
 		for _, s := range t.subs {
 			s.take(entry{msg: msg, handOver: handOver})
 		}
@@ -143,11 +164,15 @@ func (t *topic) signalRoom() {
 	}
 }
 
-// remove takes s off the topic and reports whether it was the last. The
-// caller holds t.mu.
-func (t *topic) remove(s *subscription) (empty bool) {
+// feed sets the consumers. t.mu is held.
+func (t *topic) feed(consumers []*consumer) {
+	t.consumers = consumers
+	t.fed.Store(&consumers)
+}
+
+// remove takes s off the topic. Publishers that wait for room look again.
+func (t *topic) remove(s *subscription) {
 	i := slices.Index(t.subs, s)
 	t.subs = slices.Delete(t.subs, i, i+1)
 	t.signalRoom()
-	return len(t.subs) == 0
 }
