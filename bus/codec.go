@@ -46,6 +46,13 @@ const (
 	keyFeatures = "leat-features"
 )
 
+// newMessage returns a message to be published. It has no channels for acks,
+// which message.NewMessage would make: a publisher hands out copies, and
+// nobody waits for the ack of the original.
+func newMessage(id string, body []byte) *message.Message {
+	return &message.Message{UUID: messageUUID(id), Metadata: make(message.Metadata), Payload: body}
+}
+
 // putExtras writes what travels as metadata with either codec.
 func putExtras(m message.Metadata, e *Envelope) {
 	if e.Deadline > 0 {

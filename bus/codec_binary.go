@@ -25,7 +25,7 @@ func (binaryCodec) Marshal(e Envelope) (*message.Message, error) {
 			return nil, fmt.Errorf("fault: %w", err)
 		}
 	}
-	m := message.NewMessage(messageUUID(e.ID), message.Payload(body))
+	m := newMessage(e.ID, body)
 	m.Metadata[keyType] = string(e.Type)
 	m.Metadata[keyID] = escape(e.ID)
 	if e.Thread != "" {

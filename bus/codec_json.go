@@ -96,7 +96,7 @@ func (jsonCodec) Marshal(e Envelope) (*message.Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", e.Type, err)
 	}
-	m := message.NewMessage(messageUUID(e.ID), message.Payload(body))
+	m := newMessage(e.ID, body)
 	if e.Type == RegisterResponse && e.Fault != nil {
 		m.Metadata[keyFault] = escape(e.Fault.Code)
 	}

@@ -107,17 +107,23 @@ func (d *deduper) handle(msg *message.Message, next message.HandlerFunc) ([]*mes
 		}
 		return nil, nil
 	}
-	if ctx.Done() != nil {
-		ctx = context.WithoutCancel(ctx)
-	}
 	produced, err := d.run(ctx, key, msg, next)
 	if err != nil {
 		return produced, err
 	}
-	if err := d.store.Commit(ctx, key); err != nil && d.opts.OnCommitError != nil {
+	if err := d.store.Commit(d.settling(ctx), key); err != nil && d.opts.OnCommitError != nil {
 		d.opts.OnCommitError(msg, fmt.Errorf("bus: dedupe: commit key: %w", err))
 	}
 	return produced, nil
+}
+
+// settling is ctx for Commit and Release: an ack cancels the message's context, and they come after it. Stores in
+// memory do not look.
+func (d *deduper) settling(ctx context.Context) context.Context {
+	if _, ok := d.store.(interface{ inMemory() }); ok || ctx.Done() == nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
 }
 
 // run gives the key back unless the handler succeeds. It does not recover, so that a panic keeps its stack.
@@ -127,7 +133,7 @@ func (d *deduper) run(ctx context.Context, key string, msg *message.Message, nex
 		if ok {
 			return
 		}
-		if rerr := d.store.Release(ctx, key); rerr != nil {
+		if rerr := d.store.Release(d.settling(ctx), key); rerr != nil {
 			err = errors.Join(err, fmt.Errorf("bus: dedupe: release key: %w", rerr))
 		}
 	}()

@@ -7,16 +7,19 @@ import "time"
 // control messages each side understands; a peer that says nothing is sent
 // none.
 
-// helloRetries bounds how often an unanswered handshake is repeated, after 1,
-// 2, 4 and 8 seconds: some transports lose what is sent before the other side
-// has subscribed.
-const helloRetries = 4
+// An unanswered handshake is repeated after helloPause, and helloRetries-1 times
+// after twice the pause before: some transports lose what is sent before the other
+// side has subscribed.
+const (
+	helloRetries = 6
+	helloPause   = 250 * time.Millisecond
+)
 
 func (l *Link) sendHello() {
-	l.hello1(0)
+	l.tryHello(0)
 }
 
-func (l *Link) hello1(try int) {
+func (l *Link) tryHello(try int) {
 	if l.isReady() {
 		return
 	}
@@ -31,7 +34,7 @@ func (l *Link) hello1(try int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err == nil {
-		l.hello = time.AfterFunc(time.Second<<try, func() { l.hello1(try + 1) })
+		l.hello = time.AfterFunc(helloPause<<try, func() { l.tryHello(try + 1) })
 	}
 }
 
@@ -40,12 +43,14 @@ func (l *Link) learn(e *Envelope) {
 	if e.Features != 0 {
 		l.features.Store(uint32(e.Features))
 	}
-	if e.Type == ListResponse {
-		l.readyOnce.Do(func() {
-			close(l.ready)
-			l.stopHello()
-		})
-	}
+}
+
+// answered makes the link ready: the layers know the peer's commands now.
+func (l *Link) answered() {
+	l.readyOnce.Do(func() {
+		close(l.ready)
+		l.stopHello()
+	})
 }
 
 func (l *Link) stopHello() {

@@ -43,7 +43,8 @@ type Link struct {
 	written   chan struct{} // closed when the writer has ended
 	discard   atomic.Bool   // the writer drops what is left
 
-	receiving sync.Mutex // held while one message is dispatched
+	receiving sync.Mutex          // held while one message is dispatched
+	one       [1]*message.Message // of whoever publishes: what it passes to Publish
 
 	mu      sync.Mutex
 	err     error                    // guarded by mu: why the link closes; nil while open
@@ -282,14 +283,14 @@ func (l *Link) WaitRoom(ctx context.Context) error {
 // Drop counts an event that could not be sent, and logs it once in a while.
 func (l *Link) Drop(id string, err error) {
 	if n := l.stats.dropped.Add(1); n&(n-1) == 0 {
-		l.log.Warn("event dropped", "event", id, "dropped", n, "error", err)
+		l.log.Warn("event dropped", "event", id, "dropped", n, "error", err.Error())
 	}
 }
 
 // Reject counts a message that was received and could not be used.
 func (l *Link) Reject(d *Delivery, err error) {
 	l.stats.rejected.Add(1)
-	l.log.Warn("message rejected", "type", string(d.Envelope.Type), "id", d.Envelope.ID, "error", err)
+	l.log.Warn("message rejected", "type", string(d.Envelope.Type), "id", d.Envelope.ID, "error", err.Error())
 }
 
 func (l *Link) isStarted() bool {

@@ -122,8 +122,11 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 	}
 	e := &d.Envelope
 	switch e.Type {
-	case ListRequest, ListResponse:
+	case ListRequest:
 		l.learn(e)
+	case ListResponse:
+		l.learn(e)
+		defer l.answered()
 	case Goodbye:
 		l.peerClosed(ErrPeerClosed)
 		return nil, nil

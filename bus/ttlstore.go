@@ -161,6 +161,9 @@ func (s *TTLStore) IsDuplicate(ctx context.Context, key string) (bool, error) {
 	return !fresh && err == nil, err
 }
 
+// inMemory marks a store that does not look at contexts.
+func (*TTLStore) inMemory() {}
+
 // Len returns how many keys are remembered now; 0 after Close.
 func (s *TTLStore) Len() int { return s.Stats().Keys }
 

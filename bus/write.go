@@ -55,9 +55,12 @@ func (l *Link) unsent(it *outItem, err error) {
 	if it.barrier != nil { // whoever waits sees the link close
 		return
 	}
+	if it.typ == Goodbye { // both sides close: nobody is left to be told
+		return
+	}
 	l.stats.unsent.Add(1)
 	if !errors.Is(err, errDiscarded) {
-		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err)
+		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err.Error())
 	}
 	for _, r := range l.layers {
 		r.Unsent(it.typ, it.id, err)
@@ -76,7 +79,13 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 			l.log.Error("panic in publisher", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	return l.ch.Publisher.Publish(l.ch.Out, it.msg)
+	if !l.ch.InProcess {
+		return l.ch.Publisher.Publish(l.ch.Out, it.msg)
+	}
+	l.one[0] = it.msg // saves the slice; in process nobody keeps it
+	err = l.ch.Publisher.Publish(l.ch.Out, l.one[:]...)
+	l.one[0] = nil
+	return err
 }
 
 var errExpired = errors.New("event outlived its EventTTL before it was published")

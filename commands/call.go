@@ -12,10 +12,33 @@ import (
 // call is a request made here that waits for its reply.
 type call struct {
 	exchange
-	done chan outcome // capacity 1
+	outcome outcome
+	done    chan struct{} // capacity 1: outcome is set
 }
 
-func (c *call) settle(o outcome) { c.done <- o }
+func (c *call) settle(o outcome) {
+	c.outcome = o
+	c.done <- struct{}{}
+}
+
+// newCall takes a call that has ended, or makes one. A call is settled at most
+// once, and a caller who took his exchange back is sure that it never will be,
+// so nobody else holds a call that has ended. The pool is the registry's own: a
+// channel must not leave the testing/synctest bubble that it was made in.
+func (r *Registry) newCall(id string, listed bool) *call {
+	c, ok := r.calls.Get().(*call)
+	if !ok {
+		c = &call{done: make(chan struct{}, 1)}
+		c.owner = c
+	}
+	c.command, c.listed = id, listed
+	return c
+}
+
+func (r *Registry) release(c *call) {
+	*c = call{exchange: exchange{owner: c}, done: c.done}
+	r.calls.Put(c)
+}
 
 // enter counts a call in, or refuses it: after Close, and while draining
 // unless something that is running has made it. Each success needs a leave.
@@ -124,8 +147,8 @@ func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl ti
 	if ttl <= 0 {
 		ttl = p.r.cfg.RequestTTL
 	}
-	c := &call{exchange: exchange{command: id, listed: listed}, done: make(chan outcome, 1)}
-	c.owner = c
+	c := p.r.newCall(id, listed)
+	defer p.r.release(c)
 	if !p.begin(&c.exchange, bus.NewID(), ttl) {
 		return nil, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}
@@ -163,9 +186,8 @@ var errRoom = errors.New("there is room in the link's queue")
 // reports as errRoom. A caller who leaves takes the exchange along, unless the
 // outcome was faster.
 func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (json.RawMessage, error) {
-	var o outcome
 	select {
-	case o = <-c.done:
+	case <-c.done:
 	case <-room:
 		return nil, errRoom
 	case <-ctx.Done():
@@ -173,12 +195,12 @@ func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (json.R
 			p.cancelled(c.id)
 			return nil, fromContext(ctx, c.command)
 		}
-		o = <-c.done
+		<-c.done
 	}
-	if err := o.failed(c.command); err != nil {
+	if err := c.outcome.failed(c.command); err != nil {
 		return nil, err
 	}
-	return o.body, nil
+	return c.outcome.body, nil
 }
 
 // sendFailure is the error of a request that the link did not take.

@@ -17,6 +17,8 @@ type registration struct {
 	done      chan error // capacity 1: a Register call that waits; or nil
 	child     *peer      // the peer that waits; or nil
 	threads   []string   // guarded by r.mu: the IDs of its requests
+	anew      *command   // guarded by r.mu: what the child has registered again meanwhile; the router has to hear it too
+	later     []string   // guarded by r.mu: the IDs of those requests
 	abandoned bool       // guarded by r.mu: the child has left or withdrawn meanwhile
 }
 
@@ -48,6 +50,15 @@ func (reg *registration) settle(o outcome) {
 	}
 	orphan := err == nil && !reg.refresh && reg.abandoned
 	threads := reg.threads
+	var again *registration
+	switch {
+	case reg.anew == nil:
+	case install:
+		r.install(reg.anew)
+		again = &registration{exchange: exchange{command: reg.command}, r: r, cmd: reg.anew, refresh: true, child: reg.child, threads: reg.later}
+	default:
+		threads = append(threads, reg.later...)
+	}
 	r.mu.Unlock()
 
 	switch {
@@ -57,6 +68,9 @@ func (reg *registration) settle(o outcome) {
 		r.advertise(reg.cmd)
 	}
 	reg.report(err, threads)
+	if again != nil {
+		reg.to.request(again, r.cfg.RequestTTL)
+	}
 	if reg.refresh && (err == nil || err.Code != ChannelDisconnected) {
 		reg.to.escalateNext()
 	}
@@ -74,7 +88,7 @@ func (reg *registration) report(err *Error, threads []string) {
 			reg.child.acknowledge(id, err)
 		}
 	case err != nil:
-		reg.r.log.Warn("the router does not take a command: it stays local", "command", reg.command, "code", string(err.Code), "error", err)
+		reg.r.log.Warn("the router does not take a command: it stays local", "command", reg.command, "code", string(err.Code), "error", err.Error())
 	}
 }
 
@@ -113,8 +127,8 @@ func (p *peer) registered(d *bus.Delivery) {
 		r.mu.Unlock()
 		return
 	case pending != nil && pending.child == p && !pending.abandoned:
-		pending.cmd = cmd
-		pending.threads = append(pending.threads, thread)
+		pending.anew = cmd
+		pending.later = append(pending.later, thread)
 		r.mu.Unlock()
 		return
 	case pending != nil || old != nil && old.owner != p:
@@ -261,8 +275,8 @@ func (p *peer) withdraw(id string) {
 	}
 }
 
-// release gives up the reservation of a registration that nobody waits for.
-func (r *Registry) release(reg *registration) {
+// unreserve gives up the reservation of a registration that nobody waits for.
+func (r *Registry) unreserve(reg *registration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reserved[reg.command] == reg {

@@ -129,7 +129,7 @@ func (p *peer) answer(e bus.Envelope) {
 	case errors.Is(err, bus.ErrFull):
 		p.overflow(err)
 	default:
-		p.r.log.Warn("reply replaced", "channel", p.link.ID(), "thread", e.Thread, "error", err)
+		p.r.log.Warn("reply replaced", "channel", p.link.ID(), "thread", e.Thread, "error", err.Error())
 		e.Body, e.Metadata = nil, nil
 		e.Fault = &bus.Fault{Code: string(Internal), Message: "the reply could not be sent: " + err.Error()}
 		if err := p.link.Send(e); errors.Is(err, bus.ErrFull) {
@@ -140,7 +140,7 @@ func (p *peer) answer(e bus.Envelope) {
 
 // overflow closes a link whose peer takes no answers any more.
 func (p *peer) overflow(err error) {
-	p.r.log.Error("closing a channel that takes no answers", "channel", p.link.ID(), "error", err)
+	p.r.log.Error("closing a channel that takes no answers", "channel", p.link.ID(), "error", err.Error())
 	go func() { _ = p.link.Close() }()
 }
 

@@ -136,7 +136,7 @@ func (r *Registry) awaitAck(ctx context.Context, reg *registration, router *peer
 		if !router.drop(&reg.exchange) {
 			return <-reg.done // settled already
 		}
-		r.release(reg)
+		r.unreserve(reg)
 		router.withdraw(reg.command)
 		return fromContext(ctx, reg.command)
 	}

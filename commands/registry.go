@@ -91,6 +91,7 @@ type Registry struct {
 	router atomic.Pointer[peer] // the link to the router, nil while it is down; written under mu
 	closed atomic.Bool
 
+	calls sync.Pool     // of *call
 	jobs  chan *serving // to the goroutines that are idle
 	idle  atomic.Int64  // how many those are
 	ended chan struct{} // closed by Close: they end

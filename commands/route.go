@@ -12,6 +12,7 @@ type route struct {
 	origin   *peer
 	originID string
 	settled  bool // guarded by origin.mu: answered, before it was even sent
+	counted  bool // guarded by origin.mu: as work that a drain waits for
 }
 
 // requested handles an execute.command.request from the peer.
@@ -112,6 +113,8 @@ func (p *peer) enter(s *serving) bool {
 	closed, settled := p.closed, s.route.settled
 	if !closed && !settled {
 		p.in[s.Envelope.ID] = s
+		p.r.bus.Begin() // until settle or leave
+		s.route.counted = true
 	}
 	p.mu.Unlock()
 	if closed {
@@ -150,6 +153,7 @@ func (rt *route) settle(o outcome) {
 	p := rt.origin
 	p.mu.Lock()
 	rt.settled = true
+	counted := rt.counted
 	if s := p.in[rt.originID]; s != nil && s.route == rt {
 		delete(p.in, rt.originID)
 	}
@@ -163,11 +167,18 @@ func (rt *route) settle(o outcome) {
 		e.Fault = spellable(o.fault)
 	}
 	p.answer(e)
+	if counted {
+		p.r.bus.End()
+	}
 }
 
 // leave gives the forwarded request up, because its caller has left.
 func (rt *route) leave() {
-	if rt.to.drop(&rt.exchange) {
-		rt.to.cancelled(rt.id)
+	if !rt.to.drop(&rt.exchange) {
+		return
+	}
+	rt.to.cancelled(rt.id)
+	if rt.counted {
+		rt.origin.r.bus.End()
 	}
 }

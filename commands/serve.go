@@ -13,10 +13,11 @@ import (
 // runs or waits to run, or it was forwarded. It is the context of the run.
 type serving struct {
 	runContext
-	p     *peer
-	lane  *lane
-	cmd   *command // the local command; nil when forwarded
-	route *route   // where it was forwarded to; nil when served here
+	p      *peer
+	lane   *lane
+	cmd    *command // the local command; nil when forwarded
+	route  *route   // where it was forwarded to; nil when served here
+	result result   // what the handler gave
 
 	queued bool // guarded by p.mu: it is in a backlog
 	gone   bool // guarded by p.mu: the caller has left; no reply
@@ -152,16 +153,19 @@ func (p *peer) next(l *lane) *serving {
 // serve runs the handler and sends the reply.
 func (s *serving) serve() {
 	defer s.end(context.Canceled)
-	out := result{fault: &bus.Fault{Code: string(Internal), Message: "handler ended its goroutine"}}
-	defer func() { s.reply(out) }() // also when the handler calls runtime.Goexit
-	out = s.p.r.serve(s)
+	s.result = result{fault: exitedFault}
+	defer s.reply() // also when the handler calls runtime.Goexit
+	s.result = s.p.r.serve(s)
 }
 
+var exitedFault = &bus.Fault{Code: string(Internal), Message: "handler ended its goroutine"}
+
 // reply sends what the handler gave, unless nobody waits for it any more.
-func (s *serving) reply(out result) {
+func (s *serving) reply() {
 	if !s.finished() {
 		return
 	}
+	out := &s.result
 	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: s.Envelope.ID,
 		Body: out.body, Fault: out.fault, Metadata: out.metadata}
 	var err error

@@ -56,7 +56,7 @@ func Listen[T any](h *Hub, e Event[T], fn func(context.Context, T), opts ...List
 		var value T
 		if err := e.kind.Decode(ev.payload, &value); err != nil {
 			h.misfits.Add(1)
-			h.log.Warn("event does not fit its listener", "event", ev.name, "id", ev.id, "error", err)
+			h.log.Warn("event does not fit its listener", "event", ev.name, "id", ev.id, "error", err.Error())
 			return
 		}
 		fn(ctx, value)

@@ -89,8 +89,8 @@ func checkID(id string) error {
 		return errors.New("events: empty event ID")
 	}
 	for t := range strings.SplitSeq(id, ".") {
-		if t == "*" || t == ">" {
-			return fmt.Errorf("events: event ID %q has a wildcard", id)
+		if t == "" || t == "*" || t == ">" {
+			return fmt.Errorf("events: event ID %q has an empty token or a wildcard", id)
 		}
 	}
 	return nil

@@ -317,7 +317,7 @@ func (l *Listener) handle(ev *event) {
 		return
 	}
 	if err := l.runWrapped(ctx, ev); err != nil {
-		l.hub.log.Warn("listener failed", "pattern", l.pattern.text, "event", ev.name, "error", err)
+		l.hub.log.Warn("listener failed", "pattern", l.pattern.text, "event", ev.name, "error", err.Error())
 	}
 }
 

@@ -24,6 +24,8 @@ func parsePattern(s string) (pattern, error) {
 			wild = true
 		case t == ">" && i == len(tokens)-1:
 			wild = true
+		case t == "":
+			return pattern{}, fmt.Errorf("events: pattern %q: empty token", s)
 		case strings.ContainsAny(t, "*>"):
 			return pattern{}, fmt.Errorf("events: pattern %q: %q must stand alone between dots, and > at the end", s, t)
 		}

@@ -21,9 +21,10 @@ type consumer struct {
 	ended  chan struct{} // closed when fn will not be called any more
 
 	// Guarded by topic.mu.
-	queue []*message.Message
-	turn  turn
-	gone  bool // the subscription has ended
+	queue   []*message.Message // what waits
+	backing []*message.Message // the array that an empty queue starts in again
+	turn    turn
+	gone    bool // the subscription has ended
 }
 
 // turn says who runs fn.
@@ -71,7 +72,12 @@ func (c *consumer) take(e entry, alone bool) {
 	if !alone {
 		msg = msg.CopyWithContext()
 	}
-	c.queue = append(c.queue, msg)
+	if len(c.queue) == 0 {
+		c.queue = c.backing[:0]
+	}
+	if c.queue = append(c.queue, msg); len(c.queue) == 1 {
+		c.backing = c.queue
+	}
 	c.topic.counts.Delivered++
 }
 

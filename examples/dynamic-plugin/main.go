@@ -1,0 +1,23 @@
+// Dynamic-plugin: a host that knows no command loads a plugin at run time,
+// calls what the plugin advertises, and unloads it; the commands go with it.
+//
+//	go run ./examples/dynamic-plugin
+//
+// Nothing here has a Go type for a request or a result: the plugin is
+// described by JSON (manifest.go), carried by a channel (plugin.go), and
+// called with JSON.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+)
+
+func main() {
+	if err := story(context.Background(), os.Stdout); err != nil {
+		log.SetFlags(0)
+		log.Fatal(fmt.Errorf("dynamic-plugin: %w", err))
+	}
+}

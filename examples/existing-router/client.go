@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/commands"
+)
+
+// newClient returns a registry on the other end of the link. It has no
+// Router: its channel subscribes by itself. What it does not know it asks the
+// shop for.
+func newClient(ctx context.Context, pubsub *gochannel.GoChannel) (*commands.Registry, error) {
+	registry, err := commands.NewRegistry(commands.Config{ID: "client", RouterChannel: "shop"})
+	if err != nil {
+		return nil, err
+	}
+	link, err := registry.RegisterChannel(ctx, &bus.Channel{
+		ID:         "shop",
+		Publisher:  pubsub,
+		Out:        toShop,
+		Subscriber: pubsub,
+		In:         toClient,
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-link.Ready():
+		return registry, nil
+	case <-link.Done():
+		return nil, errors.Join(link.Err(), registry.Close())
+	case <-ctx.Done():
+		return nil, errors.Join(ctx.Err(), registry.Close())
+	}
+}

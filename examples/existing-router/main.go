@@ -1,0 +1,22 @@
+// Existing-router: a program that already has a Watermill Router, with a
+// handler and middleware, gets command RPC beside what it does.
+//
+//	go run ./examples/existing-router
+//
+// shop.go is the program as it was; rpc.go is what is added to it; client.go
+// is who calls it; story.go runs them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+)
+
+func main() {
+	if err := story(context.Background(), os.Stdout); err != nil {
+		log.SetFlags(0)
+		log.Fatal(fmt.Errorf("existing-router: %w", err))
+	}
+}
