@@ -68,8 +68,9 @@ func orDefault[T comparable](v, def T) T {
 // above, which decide what an envelope means. All methods are safe for
 // concurrent use, from any goroutine, at any time.
 type Bus struct {
-	opts Options
-	log  *slog.Logger
+	opts    Options
+	log     *slog.Logger
+	readers bool // there is middleware, which reads metadata
 
 	requests *TTLStore // keys of requests seen: link and ID
 	events   *TTLStore // IDs of events seen or emitted
@@ -112,6 +113,7 @@ func New(o Options) *Bus {
 	b := &Bus{
 		opts:     o,
 		log:      o.Logger.With("bus", o.ID),
+		readers:  len(o.Inbound)+len(o.Handler) > 0,
 		requests: NewTTLStore(o.RequestTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
 		events:   NewTTLStore(o.EventTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
 		links:    make(map[string]*Link),

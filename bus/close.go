@@ -65,7 +65,7 @@ func (l *Link) teardown(drain bool) error {
 		var last *outItem
 		if l.Understands(CanGoodbye) {
 			e := Envelope{ID: NewID(), Type: Goodbye}
-			if m, err := l.codec.Marshal(e); err == nil {
+			if m, err := l.marshal(&e); err == nil {
 				last = &outItem{msg: m, typ: e.Type, id: e.ID}
 			}
 		}

@@ -14,10 +14,14 @@ type binaryCodec struct{}
 
 var faultType = mustType[Fault]()
 
-func (binaryCodec) Marshal(e Envelope) (*message.Message, error) {
+func (c binaryCodec) Marshal(e Envelope) (*message.Message, error) {
 	if err := e.check(); err != nil {
 		return nil, err
 	}
+	return c.write(&e)
+}
+
+func (binaryCodec) write(e *Envelope) (*message.Message, error) {
 	body := e.Body
 	if e.Fault != nil {
 		var err error
@@ -37,11 +41,14 @@ func (binaryCodec) Marshal(e Envelope) (*message.Message, error) {
 	if e.Fault != nil {
 		m.Metadata[keyFault] = escape(e.Fault.Code)
 	}
-	putExtras(m.Metadata, &e)
+	putExtras(m.Metadata, e)
 	return m, nil
 }
 
 func (binaryCodec) Unmarshal(m *message.Message) (Envelope, error) {
+	if e := carried(m); e != nil {
+		return *e, nil
+	}
 	var e Envelope
 	var err error
 	e.Type = Type(m.Metadata[keyType])

@@ -107,10 +107,3 @@ func DeliveryFrom(ctx context.Context) (*Delivery, bool) {
 	d, ok := ctx.Value(deliveryKey{}).(*Delivery)
 	return d, ok
 }
-
-// carrier takes the envelope along in the context of the message that it was
-// encoded as, where that reaches the peer as it is: see Channel.InProcess.
-type carrier struct {
-	context.Context
-	envelope Envelope
-}

@@ -175,7 +175,7 @@ func (l *Link) Send(e Envelope) error {
 	if e.Type == ListRequest || e.Type == ListResponse {
 		e.Features = allFeatures
 	}
-	m, err := l.codec.Marshal(e)
+	m, err := l.marshal(&e)
 	if err != nil {
 		return fmt.Errorf("send to %q: %w", l.ID(), err)
 	}
@@ -187,7 +187,7 @@ func (l *Link) Send(e Envelope) error {
 // while a lock is held. A message that then cannot be published is reported
 // as unsent, like a queued one.
 func (l *Link) Post(e Envelope) error {
-	m, err := l.codec.Marshal(e)
+	m, err := l.marshal(&e)
 	if err != nil {
 		return fmt.Errorf("send to %q: %w", l.ID(), err)
 	}
@@ -201,6 +201,13 @@ func (l *Link) PostReply(e Envelope, m *message.Message) error {
 		return l.Post(e)
 	}
 	return l.post(&e, m)
+}
+
+func (l *Link) marshal(e *Envelope) (*message.Message, error) {
+	if l.ch.InProcess && l.Binary() {
+		return pack(e)
+	}
+	return l.codec.Marshal(*e)
 }
 
 func (l *Link) push(e *Envelope, m *message.Message) error {
@@ -234,9 +241,6 @@ func (l *Link) post(e *Envelope, m *message.Message) error {
 }
 
 func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
-	if l.ch.InProcess {
-		m.SetContext(&carrier{context.Background(), *e})
-	}
 	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
 		return outItem{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
 	}

@@ -70,9 +70,7 @@ func (l *Link) receive(m *message.Message) {
 	l.stats.received.Add(1)
 	d := &Delivery{Context: l.ctx, Link: l, Message: m}
 	var err error
-	if c, ok := m.Context().(*carrier); ok {
-		d.Envelope = c.envelope
-	} else if d.Envelope, err = l.codec.Unmarshal(m); err != nil {
+	if d.Envelope, err = l.unmarshal(m); err != nil {
 		l.Reject(d, err)
 		return
 	}
@@ -86,6 +84,18 @@ func (l *Link) receive(m *message.Message) {
 	if err := l.dispatch(m); err != nil {
 		l.Reject(d, err)
 	}
+}
+
+// unmarshal returns the envelope of m.
+func (l *Link) unmarshal(m *message.Message) (Envelope, error) {
+	e := carried(m)
+	if e == nil || !l.Binary() {
+		return l.codec.Unmarshal(m)
+	}
+	if l.bus.readers {
+		return *e, unpack(m, e)
+	}
+	return *e, nil
 }
 
 // refuse answers a request that is not going to be looked at.

@@ -100,7 +100,11 @@ func (it *outItem) age() error {
 	if left < time.Microsecond {
 		return errExpired
 	}
-	it.msg.Metadata[keyLife] = strconv.FormatInt(left.Microseconds(), 10)
+	if e := carried(it.msg); e != nil {
+		e.Life = left
+	} else {
+		it.msg.Metadata[keyLife] = strconv.FormatInt(left.Microseconds(), 10)
+	}
 	return nil
 }
 
