@@ -33,10 +33,8 @@ type Channel struct {
 	// commands: it may call those whose ID it knows. Default false.
 	Local bool
 	// InProcess promises that Publish waits for nothing but the peer's pump,
-	// which never blocks, and that what the peer receives is what was
-	// published, unchanged. Callers and handlers may then publish on their own
-	// goroutine, once the handshake is done, and where the Pub/Sub preserves
-	// contexts the envelope rides along in the message's and is not decoded again.
+	// which never blocks, and keeps none of its arguments: callers and handlers may then publish on
+	// their own goroutine, once the handshake is done, and save a hand-over.
 	// Default false: whatever Publish does, it holds up the link's writer only.
 	InProcess bool
 	// Closing is called once, by the link, when it begins to close and before what is queued

@@ -19,7 +19,8 @@ type Link struct {
 	bus     *Bus
 	ch      *Channel
 	codec   Codec
-	key     string // prefix of this link's dedupe keys
+	parcels ParcelPublisher // the publisher, where parcels are sent; else nil
+	key     string          // prefix of this link's dedupe keys
 	log     *slog.Logger
 	out     *outbox
 	layers  []Receiver
@@ -43,8 +44,7 @@ type Link struct {
 	written   chan struct{} // closed when the writer has ended
 	discard   atomic.Bool   // the writer drops what is left
 
-	receiving sync.Mutex          // held while one message is dispatched
-	one       [1]*message.Message // of whoever publishes: what it passes to Publish
+	receiving sync.Mutex // held while one message is dispatched
 
 	mu      sync.Mutex
 	err     error                    // guarded by mu: why the link closes; nil while open
@@ -68,6 +68,9 @@ func newLink(b *Bus, ch *Channel) *Link {
 	}
 	if l.codec == nil {
 		l.codec = Binary
+	}
+	if p, ok := ch.Publisher.(ParcelPublisher); ok && l.Binary() {
+		l.parcels = p
 	}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.subCtx, l.subCancel = context.WithCancel(context.Background())
@@ -102,8 +105,12 @@ func (l *Link) subscribe(ctx context.Context) (pump func(), err error) {
 		ended, err = s.SubscribeFunc(l.subCtx, l.ch.In, l.called)
 		pump = func() { l.waitEnded(ended) }
 	} else {
+		subscribe := l.ch.Subscriber.Subscribe
+		if s, ok := l.ch.Subscriber.(ParcelSubscriber); ok {
+			subscribe = s.SubscribeParcels
+		}
 		var in <-chan *message.Message
-		in, err = l.ch.Subscriber.Subscribe(l.subCtx, l.ch.In)
+		in, err = subscribe(l.subCtx, l.ch.In)
 		pump = func() { l.pump(in) }
 	}
 	if !stop() && err == nil {
@@ -204,7 +211,7 @@ func (l *Link) PostReply(e Envelope, m *message.Message) error {
 }
 
 func (l *Link) marshal(e *Envelope) (*message.Message, error) {
-	if l.ch.InProcess && l.Binary() {
+	if l.parcels != nil {
 		return pack(e)
 	}
 	return l.codec.Marshal(*e)

@@ -6,11 +6,35 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// parcel is a message whose envelope rides along in its context: how a link
-// sends where what arrives is what was published (see Channel.InProcess). Its
-// metadata is not written before somebody is there to read it. A Pub/Sub that
-// copies a message copies the map too, once for each hand that it goes through, which
-// was a fifth of a call over GoChannel.
+// ParcelPublisher is a publisher inside one process that also takes parcels:
+// messages whose envelope rides along in their context, and whose metadata is
+// not written before somebody is there to read it. A Pub/Sub that copies a message
+// copies the map too, once for each hand that it goes through, which was a fifth
+// of a call over GoChannel. A link uses it where it is there and the codec is
+// Binary. What is not received by a link has to be unpacked first: see [Unpack].
+type ParcelPublisher interface {
+	message.Publisher
+	PublishParcel(topic string, m *message.Message) error
+}
+
+// ParcelSubscriber is a subscriber inside one process that is told that a link
+// subscribes, which takes parcels; Subscribe is for everybody else. Contexts of messages must be preserved.
+type ParcelSubscriber interface {
+	message.Subscriber
+	SubscribeParcels(ctx context.Context, topic string) (<-chan *message.Message, error)
+}
+
+// Unpack writes the metadata of a parcel, so that it is a message like any
+// other. It does nothing to one that is.
+func Unpack(m *message.Message) error {
+	e := carried(m)
+	if e == nil {
+		return nil
+	}
+	return unpack(m, e)
+}
+
+// parcel is made in one piece.
 type parcel struct {
 	msg     message.Message
 	carrier carrier
@@ -40,7 +64,7 @@ func carried(m *message.Message) *Envelope {
 	return nil
 }
 
-// unpack writes what m would have carried in metadata, for middleware.
+// unpack writes what e would have been written as.
 func unpack(m *message.Message, e *Envelope) error {
 	written, err := binaryCodec{}.write(e)
 	if err == nil {

@@ -79,13 +79,10 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 			l.log.Error("panic in publisher", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	if !l.ch.InProcess {
-		return l.ch.Publisher.Publish(l.ch.Out, it.msg)
+	if l.parcels != nil {
+		return l.parcels.PublishParcel(l.ch.Out, it.msg)
 	}
-	l.one[0] = it.msg // saves the slice; in process nobody keeps it
-	err = l.ch.Publisher.Publish(l.ch.Out, l.one[:]...)
-	l.one[0] = nil
-	return err
+	return l.ch.Publisher.Publish(l.ch.Out, it.msg)
 }
 
 var errExpired = errors.New("event outlived its EventTTL before it was published")

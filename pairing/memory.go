@@ -74,6 +74,7 @@ type topic struct {
 	name string
 	once sync.Once
 	open chan struct{}
+	link bool // set before open is closed: a link receives, which takes parcels
 }
 
 func newTopic(name string) *topic { return &topic{name: name, open: make(chan struct{})} }
@@ -82,7 +83,7 @@ func newTopic(name string) *topic { return &topic{name: name, open: make(chan st
 func (p *pair) half(peer string, out, in *topic, codec bus.Codec) *bus.Channel {
 	return &bus.Channel{
 		ID:         peer,
-		Publisher:  &gate{p, out},
+		Publisher:  p.gate(out),
 		Subscriber: p.opener(in),
 		Out:        out.name,
 		In:         in.name,
@@ -96,10 +97,23 @@ func (p *pair) half(peer string, out, in *topic, codec bus.Codec) *bus.Channel {
 
 func (p *pair) opener(in *topic) message.Subscriber {
 	o := opener{p, in}
-	if _, ok := p.pubsub.(bus.FuncSubscriber); ok {
+	switch p.pubsub.(type) {
+	case *memory.PubSub:
 		return &funcOpener{o}
+	case *gochannel.GoChannel:
+		if p.inProcess {
+			return &parcelOpener{o}
+		}
 	}
 	return &o
+}
+
+func (p *pair) gate(out *topic) message.Publisher {
+	g := gate{p, out}
+	if p.inProcess {
+		return &parcelGate{g}
+	}
+	return &g
 }
 
 // giveUp ends the pair if the other half was never attached: nobody is going
@@ -127,16 +141,39 @@ type gate struct {
 }
 
 func (g *gate) Publish(topic string, messages ...*message.Message) error {
-	select {
-	case <-g.to.open:
-	default:
-		select {
-		case <-g.to.open:
-		case <-g.pair.closing:
-			return fmt.Errorf("publish: pair %w", bus.ErrClosed)
-		}
+	if err := g.wait(); err != nil {
+		return err
 	}
 	return g.pair.pubsub.Publish(topic, messages...)
+}
+
+func (g *gate) wait() error {
+	select {
+	case <-g.to.open:
+		return nil
+	default:
+	}
+	select {
+	case <-g.to.open:
+		return nil
+	case <-g.pair.closing:
+		return fmt.Errorf("publish: pair %w", bus.ErrClosed)
+	}
+}
+
+// parcelGate is the gate of a Pub/Sub that hands on what it is given.
+type parcelGate struct{ gate }
+
+func (g *parcelGate) PublishParcel(topic string, m *message.Message) error {
+	if err := g.wait(); err != nil {
+		return err
+	}
+	if !g.to.link {
+		if err := bus.Unpack(m); err != nil {
+			return err
+		}
+	}
+	return g.pair.pubsub.Publish(topic, m)
 }
 
 // Close does nothing: the pair closes what it made.
@@ -149,14 +186,14 @@ type opener struct {
 }
 
 func (o *opener) Subscribe(ctx context.Context, topic string) (in <-chan *message.Message, err error) {
-	err = o.open(func() (err error) {
+	err = o.open(false, func() (err error) {
 		in, err = o.pair.pubsub.Subscribe(ctx, topic)
 		return err
 	})
 	return in, err
 }
 
-func (o *opener) open(subscribe func() error) error {
+func (o *opener) open(link bool, subscribe func() error) error {
 	select {
 	case <-o.pair.closing:
 		return fmt.Errorf("subscribe: pair %w", bus.ErrClosed)
@@ -165,15 +202,29 @@ func (o *opener) open(subscribe func() error) error {
 	if err := subscribe(); err != nil {
 		return err
 	}
-	o.from.once.Do(func() { close(o.from.open) })
+	o.from.once.Do(func() {
+		o.from.link = link
+		close(o.from.open)
+	})
 	return nil
+}
+
+// parcelOpener is the opener of a Pub/Sub that preserves contexts.
+type parcelOpener struct{ opener }
+
+func (o *parcelOpener) SubscribeParcels(ctx context.Context, topic string) (in <-chan *message.Message, err error) {
+	err = o.open(true, func() (err error) {
+		in, err = o.pair.pubsub.Subscribe(ctx, topic)
+		return err
+	})
+	return in, err
 }
 
 // funcOpener is the opener of a Pub/Sub that can call instead of send.
 type funcOpener struct{ opener }
 
 func (o *funcOpener) SubscribeFunc(ctx context.Context, topic string, fn func(*message.Message)) (ended <-chan struct{}, err error) {
-	err = o.open(func() (err error) {
+	err = o.open(true, func() (err error) {
 		ended, err = o.pair.pubsub.(bus.FuncSubscriber).SubscribeFunc(ctx, topic, fn)
 		return err
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
 	"github.com/leatbus/leat/pairing/pairingtest"
@@ -24,6 +25,13 @@ func TestInMemoryConforms(t *testing.T) {
 			}, pairingtest.Features{HoldsBeforeAttach: true, Ordered: true, Local: true})
 		})
 	}
+}
+
+func TestInMemoryOverMemoryConforms(t *testing.T) {
+	t.Parallel()
+	pairingtest.Run(t, func(_ testing.TB, a, b string) (chA, chB *bus.Channel) {
+		return pairing.InMemory(a, b, pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})})
+	}, pairingtest.Features{HoldsBeforeAttach: true, Ordered: true, Local: true})
 }
 
 // connect attaches both halves of a pair and waits until they are ready.
