@@ -28,8 +28,8 @@ type Options struct {
 	// EventTTL is the window of event dedupe, and the age at which an event is no longer
 	// relayed. Default 5 s.
 	EventTTL time.Duration
-	// DedupeKeys bounds the keys remembered for requests, and again those for
-	// events. At the bound the oldest go first, and are counted. Default 262,144.
+	// DedupeKeys bounds the request IDs remembered for each link, and the event
+	// IDs remembered for all. At the bound the oldest go first, and are counted. Default 262,144.
 	DedupeKeys int
 	// QueueSize bounds the requests and events that wait to be published on a
 	// link, per link; answers have twice that. Default 8,192.
@@ -72,12 +72,10 @@ type Bus struct {
 	log     *slog.Logger
 	readers bool // there is middleware, which reads metadata
 
-	requests *TTLStore // keys of requests seen: link and ID
-	events   *TTLStore // IDs of events seen or emitted
-	inbound  message.HandlerMiddleware
-	dropped  atomic.Uint64 // duplicates
-	serial   atomic.Uint64 // of links
-	work     work
+	events  *TTLStore     // IDs of events seen or emitted
+	dropped atomic.Uint64 // duplicates
+	evicted atomic.Uint64 // request keys of links that have ended, forgotten before their time
+	work    work
 
 	// sequence makes "seen before?" and "into every queue" one step for
 	// events, so that two links cannot overtake each other between the two.
@@ -111,15 +109,13 @@ type Receiver interface {
 func New(o Options) *Bus {
 	o = o.withDefaults()
 	b := &Bus{
-		opts:     o,
-		log:      o.Logger.With("bus", o.ID),
-		readers:  len(o.Inbound)+len(o.Handler) > 0,
-		requests: NewTTLStore(o.RequestTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
-		events:   NewTTLStore(o.EventTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
-		links:    make(map[string]*Link),
-		work:     work{idle: make(chan struct{}, 1)},
+		opts:    o,
+		log:     o.Logger.With("bus", o.ID),
+		readers: len(o.Inbound)+len(o.Handler) > 0,
+		events:  NewTTLStore(o.EventTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		links:   make(map[string]*Link),
+		work:    work{idle: make(chan struct{}, 1)},
 	}
-	b.inbound = chain(append(append([]message.HandlerMiddleware{}, o.Inbound...), b.dedupe))
 	b.open.Store(new([]*Link))
 	return b
 }
@@ -272,5 +268,5 @@ func (b *Bus) Close() error {
 		wg.Go(func() { errs[i] = l.Close() })
 	}
 	wg.Wait()
-	return errors.Join(append(errs, b.requests.Close(), b.events.Close())...)
+	return errors.Join(append(errs, b.events.Close())...)
 }

@@ -64,7 +64,7 @@ func (l *Link) teardown(drain bool) error {
 	if drain {
 		var last *outItem
 		if l.Understands(CanGoodbye) {
-			e := Envelope{ID: NewID(), Type: Goodbye}
+			e := Envelope{Type: Goodbye}
 			if m, err := l.marshal(&e); err == nil {
 				last = &outItem{msg: m, typ: e.Type, id: e.ID}
 			}
@@ -83,6 +83,10 @@ func (l *Link) teardown(drain bool) error {
 	}
 	if !l.within(l.workers.Wait) {
 		l.log.Error("publisher or subscriber did not end in time", "timeout", l.bus.opts.CloseTimeout)
+	}
+	l.bus.evicted.Add(l.seen.Stats().Evicted)
+	if serr := l.seen.Close(); err == nil {
+		err = serr
 	}
 	close(l.done)
 	return err

@@ -81,6 +81,11 @@ func (e *Envelope) check() error {
 	if e.ID == "" {
 		return errors.New("message without id")
 	}
+	return e.fits()
+}
+
+// fits is check without regard for the ID.
+func (e *Envelope) fits() error {
 	s, ok := shapes[e.Type]
 	switch {
 	case !ok:

@@ -43,8 +43,9 @@ func (t Type) Control() bool {
 // Envelope is one protocol message, whatever carries it. It is a value: copy
 // it freely, but treat Body and Metadata as immutable, since copies share them.
 type Envelope struct {
-	// ID identifies the message. Never empty. For an event it is the key for
-	// dedupe and stays the same on every hop.
+	// ID identifies the message. For an event it is the key for dedupe and
+	// stays the same on every hop. A message that is received has one; a link
+	// that sends gives one to a message that has none.
 	ID   string
 	Type Type
 	// Thread is the ID of the request that a response, Cancel or Flushed is about.

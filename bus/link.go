@@ -20,7 +20,7 @@ type Link struct {
 	ch      *Channel
 	codec   Codec
 	parcels ParcelPublisher // the publisher, where parcels are sent; else nil
-	key     string          // prefix of this link's dedupe keys
+	seen    *TTLStore       // IDs of requests received
 	log     *slog.Logger
 	out     *outbox
 	layers  []Receiver
@@ -57,7 +57,7 @@ func newLink(b *Bus, ch *Channel) *Link {
 		bus:     b,
 		ch:      ch,
 		codec:   ch.Codec,
-		key:     fmt.Sprintf("%x/", b.serial.Add(1)),
+		seen:    NewTTLStore(b.opts.RequestTTL, TTLStoreOptions{MaxKeys: b.opts.DedupeKeys, Shards: 1}),
 		log:     b.log.With("channel", ch.ID),
 		out:     newOutbox(b.opts.QueueSize),
 		started: make(chan struct{}),
@@ -74,7 +74,7 @@ func newLink(b *Bus, ch *Channel) *Link {
 	}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.subCtx, l.subCancel = context.WithCancel(context.Background())
-	l.inbound = b.inbound(l.accept)
+	l.inbound = b.inbound(l)
 	return l
 }
 
@@ -204,7 +204,7 @@ func (l *Link) Post(e Envelope) error {
 // PostReply is Post for a reply that handler middleware has produced as m, in
 // binary form: m itself goes out where the link is binary.
 func (l *Link) PostReply(e Envelope, m *message.Message) error {
-	if !l.Binary() {
+	if !l.Binary() || l.parcels != nil {
 		return l.Post(e)
 	}
 	return l.post(&e, m)
@@ -213,6 +213,9 @@ func (l *Link) PostReply(e Envelope, m *message.Message) error {
 func (l *Link) marshal(e *Envelope) (*message.Message, error) {
 	if l.parcels != nil {
 		return pack(e)
+	}
+	if e.ID == "" {
+		e.ID = NewID()
 	}
 	return l.codec.Marshal(*e)
 }

@@ -25,12 +25,18 @@ func (b *Bus) Wrap(h message.HandlerFunc) message.HandlerFunc {
 	return chain(b.opts.Handler)(h)
 }
 
-// dedupe is the innermost inbound middleware: requests by link and ID, events
-// by ID, the latter in one step with being queued.
-func (b *Bus) dedupe(h message.HandlerFunc) message.HandlerFunc {
+// inbound is what is done with each message of a link: the configured
+// middleware, dedupe, accept.
+func (b *Bus) inbound(l *Link) message.HandlerFunc {
+	return chain(b.opts.Inbound)(b.dedupe(l.seen, l.accept))
+}
+
+// dedupe is the innermost inbound middleware: requests by ID, for each link,
+// events by ID, for the whole bus and in one step with being queued.
+func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerFunc {
 	counted := DedupeOptions{OnDuplicate: func(*message.Message) { b.dropped.Add(1) }}
-	request := Dedupe(received{b.requests}, requestKey, counted)(h)
-	event := Dedupe(received{b.events}, eventKey, counted)(h)
+	request := Dedupe(received{requests}, envelopeID, counted)(h)
+	event := Dedupe(received{b.events}, envelopeID, counted)(h)
 	return func(m *message.Message) ([]*message.Message, error) {
 		d, ok := DeliveryFrom(m.Context())
 		switch {
@@ -45,12 +51,7 @@ func (b *Bus) dedupe(h message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-func requestKey(m *message.Message) string {
-	d, _ := DeliveryFrom(m.Context())
-	return d.Link.key + d.Envelope.ID
-}
-
-func eventKey(m *message.Message) string {
+func envelopeID(m *message.Message) string {
 	d, _ := DeliveryFrom(m.Context())
 	return d.Envelope.ID
 }

@@ -47,14 +47,21 @@ type carrier struct {
 
 // pack makes the parcel of e, and returns its message.
 func pack(e *Envelope) (*message.Message, error) {
-	if err := e.check(); err != nil {
+	if err := e.fits(); err != nil {
 		return nil, err
 	}
+	if e.ID == "" && needsID[e.Type] {
+		e.ID = NewID()
+	}
 	p := &parcel{carrier: carrier{context.Background(), *e}}
-	p.msg.UUID, p.msg.Payload = messageUUID(e.ID), message.Payload(e.Body)
+	p.msg.Payload = message.Payload(e.Body)
 	p.msg.SetContext(&p.carrier)
 	return &p.msg, nil
 }
+
+// needsID lists what is answered or deduped, by its ID. The others get one
+// when they are unpacked; between links nobody asks.
+var needsID = map[Type]bool{RegisterRequest: true, ListRequest: true, ExecuteRequest: true, Event: true, Flush: true}
 
 // carried returns the envelope that m was packed with, or nil.
 func carried(m *message.Message) *Envelope {
@@ -66,6 +73,10 @@ func carried(m *message.Message) *Envelope {
 
 // unpack writes what e would have been written as.
 func unpack(m *message.Message, e *Envelope) error {
+	if e.ID == "" {
+		e.ID = NewID()
+	}
+	m.UUID = messageUUID(e.ID)
 	written, err := binaryCodec{}.write(e)
 	if err == nil {
 		m.Metadata, m.Payload = written.Metadata, written.Payload

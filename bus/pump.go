@@ -88,14 +88,15 @@ func (l *Link) receive(m *message.Message) {
 
 // unmarshal returns the envelope of m.
 func (l *Link) unmarshal(m *message.Message) (Envelope, error) {
-	e := carried(m)
-	if e == nil || !l.Binary() {
+	p := carried(m)
+	if p == nil || !l.Binary() {
 		return l.codec.Unmarshal(m)
 	}
+	e := *p
 	if l.bus.readers {
-		return *e, unpack(m, e)
+		return e, unpack(m, &e)
 	}
-	return *e, nil
+	return e, nil
 }
 
 // refuse answers a request that is not going to be looked at.
@@ -103,7 +104,7 @@ func (l *Link) refuse(d *Delivery, err error) {
 	if d.Envelope.Type != ExecuteRequest {
 		return
 	}
-	_ = l.Send(Envelope{ID: NewID(), Type: ExecuteResponse, Thread: d.Envelope.ID,
+	_ = l.Send(Envelope{Type: ExecuteResponse, Thread: d.Envelope.ID,
 		Fault: &Fault{Code: "invalid_request", Message: err.Error()}})
 }
 
@@ -141,7 +142,7 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 		l.peerClosed(ErrPeerClosed)
 		return nil, nil
 	case Flush:
-		return nil, l.Send(Envelope{ID: NewID(), Type: Flushed, Thread: e.ID})
+		return nil, l.Send(Envelope{Type: Flushed, Thread: e.ID})
 	case Flushed:
 		l.flushed(e.Thread)
 		return nil, nil
@@ -152,7 +153,7 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 		}
 	}
 	if e.Type == ListRequest { // nobody above has commands
-		return nil, l.Send(Envelope{ID: NewID(), Type: ListResponse, Thread: e.ID, Body: []byte("[]")})
+		return nil, l.Send(Envelope{Type: ListResponse, Thread: e.ID, Body: []byte("[]")})
 	}
 	return nil, nil
 }

@@ -39,12 +39,17 @@ type Stats struct {
 
 // Stats returns the counters.
 func (b *Bus) Stats() Stats {
-	r, e := b.requests.Stats(), b.events.Stats()
-	return Stats{
-		Links:       len(b.Links()),
-		Duplicates:  b.dropped.Load(),
-		RequestKeys: r.Keys,
-		EventKeys:   e.Keys,
-		Evicted:     r.Evicted + e.Evicted,
+	e := b.events.Stats()
+	s := Stats{
+		Duplicates: b.dropped.Load(),
+		EventKeys:  e.Keys,
+		Evicted:    e.Evicted + b.evicted.Load(),
 	}
+	for _, l := range b.Links() {
+		r := l.seen.Stats()
+		s.Links++
+		s.RequestKeys += r.Keys
+		s.Evicted += r.Evicted
+	}
+	return s
 }

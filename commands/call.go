@@ -152,9 +152,13 @@ func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl ti
 	if !p.begin(&c.exchange, bus.NewID(), ttl) {
 		return nil, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}
-	for {
+	left := ttl // of the caller's time, right after begin
+	if _, limited := ctx.Deadline(); limited {
+		left = remaining(ctx, c.deadline)
+	}
+	for ; ; left = remaining(ctx, c.deadline) {
 		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
-			Deadline: remaining(ctx, c.deadline), Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
+			Deadline: left, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
 		if err == nil {
 			return p.await(ctx, c, nil)
 		}

@@ -95,7 +95,7 @@ func (reg *registration) report(err *Error, threads []string) {
 // acknowledge answers a registration of the peer. The canonical form has one
 // word for a refusal; a foreign peer is not told a wrong one, it times out.
 func (p *peer) acknowledge(thread string, err *Error) {
-	e := bus.Envelope{ID: bus.NewID(), Type: bus.RegisterResponse, Thread: thread}
+	e := bus.Envelope{Type: bus.RegisterResponse, Thread: thread}
 	if err != nil {
 		if err.Code != DuplicateCommand && err.Code != InvalidRequest && !p.link.Understands(bus.CanWithdraw) {
 			return
@@ -210,7 +210,7 @@ func (p *peer) escalateNext() bool {
 
 // list answers a list.commands.request.
 func (p *peer) list(thread string) {
-	p.answer(bus.Envelope{ID: bus.NewID(), Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(p.r.public())})
+	p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(p.r.public())})
 }
 
 // listed takes what the peer says it executes. It never replaces a local
@@ -271,7 +271,7 @@ func (r *Registry) withdrawUp(cmd *command, from *peer) {
 // withdraw tells the peer that this registry no longer executes a command.
 func (p *peer) withdraw(id string) {
 	if p.link.Understands(bus.CanWithdraw) {
-		_ = p.link.Send(bus.Envelope{ID: bus.NewID(), Type: bus.Withdraw, Name: id})
+		_ = p.link.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
 	}
 }
 

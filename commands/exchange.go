@@ -136,6 +136,6 @@ func (r *Registry) expired(ex *exchange) {
 // cancelled tells the peer that the request with that ID has no caller.
 func (p *peer) cancelled(id string) {
 	if p.link.Understands(bus.CanCancel) {
-		_ = p.link.Send(bus.Envelope{ID: bus.NewID(), Type: bus.Cancel, Thread: id})
+		_ = p.link.Send(bus.Envelope{Type: bus.Cancel, Thread: id})
 	}
 }

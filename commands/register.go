@@ -86,7 +86,7 @@ func (r *Registry) Unregister(id string) bool {
 	if !isPrivate(id) {
 		for _, l := range r.bus.Links() {
 			if l.Understands(bus.CanWithdraw) {
-				_ = l.Send(bus.Envelope{ID: bus.NewID(), Type: bus.Withdraw, Name: id})
+				_ = l.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
 			}
 		}
 	}
@@ -160,7 +160,7 @@ func (r *Registry) advertise(cmd *command) {
 		if body == nil {
 			body = encodeDefinitions([]bus.Definition{cmd.def})
 		}
-		_ = l.Send(bus.Envelope{ID: bus.NewID(), Type: bus.ListResponse, Thread: bus.NewID(), Body: body})
+		_ = l.Send(bus.Envelope{Type: bus.ListResponse, Thread: bus.NewID(), Body: body})
 	}
 }
 

@@ -158,7 +158,7 @@ func (rt *route) settle(o outcome) {
 		delete(p.in, rt.originID)
 	}
 	p.mu.Unlock()
-	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: rt.originID,
+	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: rt.originID,
 		Body: o.body, Fault: o.fault, Metadata: o.metadata}
 	switch {
 	case o.err != nil:

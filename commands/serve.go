@@ -166,7 +166,7 @@ func (s *serving) reply() {
 		return
 	}
 	out := &s.result
-	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: s.Envelope.ID,
+	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: s.Envelope.ID,
 		Body: out.body, Fault: out.fault, Metadata: out.metadata}
 	var err error
 	if out.message != nil {
@@ -194,7 +194,7 @@ func (s *serving) finished() bool {
 func (s *serving) refuse(f *bus.Fault) { s.p.refuse(s.Envelope.ID, f) }
 
 func (p *peer) refuse(id string, f *bus.Fault) {
-	p.answer(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: id, Fault: f})
+	p.answer(bus.Envelope{Type: bus.ExecuteResponse, Thread: id, Fault: f})
 }
 
 // cancel ends the request with that ID, because its caller has left: one that
