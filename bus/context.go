@@ -2,6 +2,8 @@ package bus
 
 import (
 	"context"
+	"maps"
+	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -53,20 +55,16 @@ func Depth(ctx context.Context) int {
 // WithMetadata returns a context with which messages sent carry the entries of
 // md in addition to those that ctx has, for example a correlation_id or a
 // traceparent. Keys that begin with "leat-" are leat's own and are ignored.
-// md must not be changed afterwards.
 func WithMetadata(ctx context.Context, md message.Metadata) context.Context {
 	old := MetadataFrom(ctx)
-	if len(old) > 0 {
-		merged := make(message.Metadata, len(old)+len(md))
-		for k, v := range old {
-			merged[k] = v
+	all := make(message.Metadata, len(old)+len(md))
+	maps.Copy(all, old)
+	for k, v := range md {
+		if !strings.HasPrefix(k, keyPrefix) {
+			all[k] = v
 		}
-		for k, v := range md {
-			merged[k] = v
-		}
-		md = merged
 	}
-	return context.WithValue(ctx, metadataKey{}, md)
+	return context.WithValue(ctx, metadataKey{}, all)
 }
 
 // MetadataFrom returns the entries that came with the request or event which
