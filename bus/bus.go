@@ -233,17 +233,19 @@ func (b *Bus) Link(id string) *Link {
 }
 
 // Once runs fn unless an event with this ID was received or emitted within
-// EventTTL, and reports whether it ran. No event of any link is accepted
-// while it runs: what fn queues is queued in one order everywhere. fn must
-// not block.
-func (b *Bus) Once(id string, fn func()) (bool, error) {
+// EventTTL. No event of any link is accepted while it runs: what fn queues is
+// queued in one order everywhere. fn must not block. It reports whether it has
+// taken the event, and so does Once; else the ID is forgotten, for another try.
+func (b *Bus) Once(id string, fn func() bool) (bool, error) {
 	b.sequence.Lock()
 	defer b.sequence.Unlock()
 	fresh, err := b.events.Reserve(context.Background(), id)
 	if err != nil || !fresh {
 		return false, err
 	}
-	fn()
+	if !fn() {
+		return false, b.events.Release(context.Background(), id)
+	}
 	return true, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -35,6 +36,10 @@ func (c *depthContext) Value(key any) any {
 	}
 	return c.Context.Value(key)
 }
+
+// MinLife is the life that an event must have left to be relayed: less is lost
+// between two looks at the clock.
+const MinLife = time.Millisecond
 
 // WithDepth returns a context for a handler or listener run that depth others
 // have caused. What is sent with it carries that depth.

@@ -27,14 +27,29 @@ func (l *Link) tryHello(try int) {
 		if err := l.Send(Envelope{ID: NewID(), Type: ListRequest}); err != nil {
 			return // closing
 		}
-	}
-	if try == helloRetries {
-		return
+		if try > 0 {
+			l.repeated.Store(true)
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.silent = try == helloRetries; l.silent {
+		return
+	}
 	if l.err == nil {
 		l.hello = time.AfterFunc(helloPause<<try, func() { l.tryHello(try + 1) })
+	}
+}
+
+// helloAgain says hello to a peer that shows up when nobody has answered for so
+// long that it was given up. Each such hello costs one message, and only while there is no answer.
+func (l *Link) helloAgain() {
+	l.mu.Lock()
+	silent := l.silent && l.err == nil
+	l.silent = false
+	l.mu.Unlock()
+	if silent {
+		l.tryHello(0)
 	}
 }
 

@@ -32,6 +32,7 @@ type Link struct {
 	subCancel context.CancelFunc
 
 	features atomic.Uint32 // of the peer
+	repeated atomic.Bool   // the handshake was
 	inUser   atomic.Int32  // inbound middleware that is running on the pump
 	stats    linkCounters
 
@@ -50,6 +51,7 @@ type Link struct {
 	err     error                    // guarded by mu: why the link closes; nil while open
 	flushes map[string]chan struct{} // guarded by mu: Flush calls that wait, by ID
 	hello   *time.Timer              // guarded by mu: repeats the handshake; nil when done
+	silent  bool                     // guarded by mu: the handshake was repeated in vain, and given up
 }
 
 func newLink(b *Bus, ch *Channel) *Link {
@@ -151,6 +153,10 @@ func (l *Link) Context() context.Context { return l.ctx }
 // Ready is closed when the peer has answered the handshake: what it can do is
 // known then. It stays open when the link ends before; select on Done too.
 func (l *Link) Ready() <-chan struct{} { return l.ready }
+
+// Repeated reports whether the handshake had to be repeated: what was sent with
+// the first one may have been lost as well.
+func (l *Link) Repeated() bool { return l.repeated.Load() }
 
 // Done is closed when the link has ended and nothing of it runs any more but
 // handlers and listeners that have not returned yet.
@@ -256,7 +262,7 @@ func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
 	}
 	it := outItem{msg: m, typ: e.Type, id: e.ID}
 	if e.Type == Event {
-		it.born, it.life = time.Now(), orDefault(e.Life, l.bus.opts.EventTTL)
+		it.born, it.life, it.relayed = time.Now(), orDefault(e.Life, l.bus.opts.EventTTL), e.Hops > 0
 	}
 	return it, nil
 }
@@ -274,15 +280,21 @@ func (l *Link) isReady() bool {
 // closed; else a channel that is closed when it is worth another try.
 func (l *Link) Room() <-chan struct{} { return l.out.roomFor() }
 
+// AwaitRoom is [Link.Room] for those who do as WaitRoom does: nil too for a link
+// whose peer has not been heard of yet.
+func (l *Link) AwaitRoom() <-chan struct{} {
+	if !l.isReady() {
+		return nil
+	}
+	return l.Room()
+}
+
 // WaitRoom waits until Send would take an event. It returns at once for a link
 // that is closed, or whose peer has not been heard of yet: waiting for one
 // that may never come would not be bounded by anything.
 func (l *Link) WaitRoom(ctx context.Context) error {
-	if !l.isReady() {
-		return nil
-	}
 	for {
-		room := l.Room()
+		room := l.AwaitRoom()
 		if room == nil {
 			return nil
 		}
@@ -294,10 +306,11 @@ func (l *Link) WaitRoom(ctx context.Context) error {
 	}
 }
 
-// Drop counts an event that could not be sent, and logs it once in a while.
+// Drop counts an event that could not be sent, and logs it once in a while: in
+// a goroutine, since whoever fans out holds the sequence, and a logger is user code.
 func (l *Link) Drop(id string, err error) {
 	if n := l.stats.dropped.Add(1); n&(n-1) == 0 {
-		l.log.Warn("event dropped", "event", id, "dropped", n, "error", err.Error())
+		go l.log.Warn("event dropped", "event", id, "dropped", n, "error", err.Error())
 	}
 }
 

@@ -23,11 +23,12 @@ type outbox struct {
 }
 
 type outItem struct {
-	msg  *message.Message
-	typ  Type
-	id   string
-	born time.Time     // events: when it was queued here
-	life time.Duration // events: how long it could be relayed then
+	msg     *message.Message
+	typ     Type
+	id      string
+	born    time.Time     // events: when it was queued here
+	life    time.Duration // events: how long it could be relayed then
+	relayed bool          // events: it came from another registry
 
 	barrier chan struct{} // instead of a message: closed when everything before it was published
 }

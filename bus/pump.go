@@ -77,8 +77,12 @@ func (l *Link) receive(m *message.Message) {
 	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
 		err := fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
 		l.Reject(d, err)
-		l.refuse(d, err)
-		return
+		if d.Envelope.Type != ExecuteResponse {
+			l.refuse(d, err)
+			return
+		}
+		// Whoever waits for it is told, rather than left to the timeout.
+		d.Envelope.Body, d.Envelope.Fault = nil, &Fault{Code: "internal_error", Message: "reply: " + err.Error()}
 	}
 	m.SetContext(d)
 	if err := l.dispatch(m); err != nil {
@@ -135,6 +139,7 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 	switch e.Type {
 	case ListRequest:
 		l.learn(e)
+		l.helloAgain()
 	case ListResponse:
 		l.learn(e)
 		defer l.answered()

@@ -20,10 +20,15 @@ func (b *Bus) Begin() { b.work.n.Add(1) }
 // End counts it out.
 func (b *Bus) End() {
 	if b.work.n.Add(-1) == 0 && b.work.draining.Load() {
-		select {
-		case b.work.idle <- struct{}{}:
-		default:
-		}
+		b.work.wake()
+	}
+}
+
+// wake makes one who drains look again.
+func (w *work) wake() {
+	select {
+	case w.idle <- struct{}{}:
+	default:
 	}
 }
 
@@ -34,6 +39,7 @@ func (b *Bus) Draining() bool { return b.work.draining.Load() }
 // Drain makes Draining true and waits until no work is left, or for ctx.
 func (b *Bus) Drain(ctx context.Context) error {
 	b.work.draining.Store(true)
+	defer b.work.wake() // others may drain too, and there is one wake-up for all
 	for b.work.n.Load() > 0 {
 		select {
 		case <-b.work.idle:

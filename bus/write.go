@@ -87,15 +87,20 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 
 var errExpired = errors.New("event outlived its EventTTL before it was published")
 
-// age takes the time that an event waited here from its remaining life.
+// age takes the time that an event waited here from its remaining life. One
+// that has outlived it is not relayed; one that was emitted here, and held for
+// a peer who came late, is delivered there and goes no further.
 func (it *outItem) age() error {
 	waited := time.Since(it.born)
 	if waited < time.Millisecond {
 		return nil
 	}
 	left := it.life - waited
-	if left < time.Microsecond {
-		return errExpired
+	if left < MinLife {
+		if it.relayed {
+			return errExpired
+		}
+		left = time.Microsecond
 	}
 	if e := carried(it.msg); e != nil {
 		e.Life = left

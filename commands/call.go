@@ -135,7 +135,12 @@ func (r *Registry) localWrapped(ctx context.Context, cmd *command, body json.Raw
 
 // localFailure is what a local call returns for its handler's error: the
 // caller's own cancellation as it is, an *Error for everything else.
-func localFailure(ctx context.Context, id string, err error) error {
+func localFailure(ctx context.Context, id string, err error) (failed error) {
+	defer func() {
+		if v := recover(); v != nil {
+			failed = &Error{Code: Internal, Command: id, Message: unspeakable}
+		}
+	}()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return fromContext(ctx, id)
 	}

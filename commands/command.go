@@ -102,8 +102,9 @@ func (c Command[Req, Res]) Definition() bus.Definition { return c.def }
 
 // Register makes h execute the command. A public command of a registry with a
 // connected router is registered there first: Register waits for the ack, for
-// at most RequestTTL, and the command is callable from the ack on. With the
-// router down it is installed at once, and escalated when the router comes up.
+// at most RequestTTL, and the command is callable from the ack on. A router that is
+// attached here and whose own half is not attached yet is waited for too. With
+// no channel to the router the command is installed at once, and escalated when there is one.
 //
 // h runs on the caller's goroutine for local calls, with the request as the
 // caller gave it, and in a goroutine of its own for remote ones. Its ctx ends

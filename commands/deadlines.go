@@ -10,12 +10,20 @@ import (
 // calls, routes and registrations of a registry, so that a call costs no
 // timer of its own and an idle registry still times out.
 type deadlines struct {
-	expire func(*exchange) // called without the lock, from the timer
+	expire func(expiry) // called without the lock, from the timer
 
 	mu    sync.Mutex
 	heap  exchangeHeap // guarded by mu
 	timer *time.Timer  // guarded by mu: fires at armed
 	armed time.Time    // guarded by mu: zero when the timer is not running
+}
+
+// expiry names an exchange whose deadline has passed. Its owner may settle and
+// reuse the exchange before it is looked at, so it says by itself which one it was.
+type expiry struct {
+	ex *exchange
+	to *peer
+	id string
 }
 
 // add makes ex expire at its deadline, unless it is removed before.
@@ -50,18 +58,19 @@ func (d *deadlines) arm(at time.Time) {
 
 func (d *deadlines) fire() {
 	now := time.Now()
-	var due []*exchange
+	var due []expiry
 	d.mu.Lock()
 	d.armed = time.Time{}
 	for len(d.heap) > 0 && !d.heap[0].deadline.After(now) {
-		due = append(due, heap.Pop(&d.heap).(*exchange))
+		ex := heap.Pop(&d.heap).(*exchange) // not reused yet: its owner has to pass remove first
+		due = append(due, expiry{ex, ex.to, ex.id})
 	}
 	if len(d.heap) > 0 {
 		d.arm(d.heap[0].deadline)
 	}
 	d.mu.Unlock()
-	for _, ex := range due {
-		d.expire(ex)
+	for _, e := range due {
+		d.expire(e)
 	}
 }
 

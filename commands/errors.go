@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 
@@ -85,7 +86,7 @@ func (e *Error) Is(target error) bool {
 func CodeOf(err error) Code {
 	var e *Error
 	switch {
-	case errors.As(err, &e):
+	case errors.As(err, &e) && e != nil && e.Code != "":
 		return e.Code
 	case errors.Is(err, context.DeadlineExceeded):
 		return Timeout
@@ -95,8 +96,13 @@ func CodeOf(err error) Code {
 
 // failure is the error of a command that failed with err, as Execute returns
 // it: err itself where it is an *Error already, a wrapped one otherwise.
-func failure(command string, err error) error {
-	if _, ok := err.(*Error); ok {
+func failure(command string, err error) (failed error) {
+	defer func() {
+		if v := recover(); v != nil {
+			failed = &Error{Code: Internal, Command: command, Message: unspeakable}
+		}
+	}()
+	if e, ok := err.(*Error); ok && e.Code != "" {
 		return err
 	}
 	return &Error{Code: CodeOf(err), Command: command, Message: text(err), Err: err}
@@ -116,13 +122,23 @@ func text(err error) string {
 	return err.Error()
 }
 
-// faultOf turns a handler's error into what the reply says.
-func faultOf(err error) *bus.Fault {
+// unspeakable stands for an error whose own methods panic, as those of a nil
+// pointer in an error do.
+const unspeakable = "the handler's error panicked when it was asked for its text"
+
+// faultOf turns a handler's error into what the reply says. It may run outside
+// of everything that recovers.
+func faultOf(err error) (f *bus.Fault) {
+	defer func() {
+		if v := recover(); v != nil {
+			f = &bus.Fault{Code: string(Internal), Message: unspeakable}
+		}
+	}()
 	code := CodeOf(err)
 	if code == DuplicateCommand { // not a code of the protocol's replies
 		code = Internal
 	}
-	return &bus.Fault{Code: string(code), Message: text(err)}
+	return &bus.Fault{Code: string(code), Message: strings.ToValidUTF8(text(err), "\uFFFD")}
 }
 
 // fromFault turns what a reply says into an error. An unknown code is an

@@ -59,12 +59,12 @@ func (reg *registration) settle(o outcome) {
 	default:
 		threads = append(threads, reg.later...)
 	}
+	if lost := o.err != nil && o.err.Code == Timeout && !reg.refresh; orphan || lost {
+		reg.to.withdraw(reg.command) // it may have taken it, or take it yet
+	}
 	r.mu.Unlock()
 
-	switch {
-	case orphan:
-		reg.to.withdraw(reg.command)
-	case install && reg.child == nil:
+	if install && reg.child == nil {
 		r.advertise(reg.cmd)
 	}
 	reg.report(err, threads)
@@ -126,8 +126,8 @@ func (p *peer) registered(d *bus.Delivery) {
 	case p.gone:
 		r.mu.Unlock()
 		return
-	case pending != nil && pending.child == p && !pending.abandoned:
-		pending.anew = cmd
+	case pending != nil && pending.child == p:
+		pending.anew, pending.abandoned = cmd, false
 		pending.later = append(pending.later, thread)
 		r.mu.Unlock()
 		return
@@ -186,7 +186,7 @@ func (p *peer) escalateAll() {
 		return true
 	})
 	r.mu.Unlock()
-	for range escalationWindow {
+	for range min(escalationWindow, (r.bus.Options().QueueSize+1)/2) {
 		if !p.escalateNext() {
 			return
 		}
@@ -197,8 +197,12 @@ func (p *peer) escalateNext() bool {
 	r := p.r
 	r.mu.Lock()
 	var cmd *command
-	if todo := p.escalating.todo; len(todo) > 0 {
-		cmd, p.escalating.todo = todo[0], todo[1:]
+	for cmd == nil && len(p.escalating.todo) > 0 {
+		next := p.escalating.todo[0]
+		p.escalating.todo = p.escalating.todo[1:]
+		if r.lookup(next.def.ID) == next { // else it was unregistered or replaced meanwhile
+			cmd = next
+		}
 	}
 	r.mu.Unlock()
 	if cmd == nil {
@@ -210,7 +214,24 @@ func (p *peer) escalateNext() bool {
 
 // list answers a list.commands.request.
 func (p *peer) list(thread string) {
-	p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(p.r.public())})
+	limit := p.r.bus.Options().MaxMessageBytes - listOverhead - len(thread)
+	for _, defs := range split(p.r.public(), limit) {
+		p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(defs)})
+	}
+}
+
+// listOverhead is what the canonical form adds to an array of definitions, and some.
+const listOverhead = 256
+
+// split cuts a list that does not fit into one message into several, of which
+// the first answers and the rest are lists that nobody asked for. A definition
+// that is too large by itself ends up alone, and is refused where it is sent.
+func split(defs []bus.Definition, limit int) [][]bus.Definition {
+	if len(defs) < 2 || len(encodeDefinitions(defs)) <= limit {
+		return [][]bus.Definition{defs}
+	}
+	half := len(defs) / 2
+	return append(split(defs[:half], limit), split(defs[half:], limit)...)
 }
 
 // listed takes what the peer says it executes. It never replaces a local
@@ -221,22 +242,53 @@ func (p *peer) listed(d *bus.Delivery) {
 		p.link.Reject(d, err)
 		return
 	}
+	first, ignored := p.install(defs)
+	if ignored > 0 {
+		p.r.stats.conflicts.Add(uint64(ignored))
+		p.r.log.Debug("listed commands ignored: they are private, or another's", "channel", p.link.ID(), "commands", ignored)
+	}
+	if first && p.router && p.link.Repeated() {
+		p.resend()
+	}
+}
+
+// resend registers again with a router that has come late what was sent when it may not have listened yet.
+func (p *peer) resend() {
+	var waiting []*registration
+	p.mu.Lock()
+	for _, ex := range p.out {
+		if reg, ok := ex.owner.(*registration); ok && !reg.refresh {
+			waiting = append(waiting, reg)
+		}
+	}
+	p.mu.Unlock()
+	for _, reg := range waiting { // under the same ID: the first answer counts
+		_ = p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def)})
+	}
+	p.escalateAll()
+}
+
+// install puts what the peer lists into the table. It reports whether this is
+// the peer's first list, and how many it did not take.
+func (p *peer) install(defs []bus.Definition) (first bool, ignored int) {
 	r := p.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p.gone {
-		return
+		return false, 0
 	}
+	first = !p.met
+	p.meet()
 	for _, def := range defs {
 		old := r.lookup(def.ID)
 		switch {
 		case isPrivate(def.ID), r.reserved[def.ID] != nil, old != nil && old.owner != p:
-			r.stats.conflicts.Add(1)
-			r.log.Debug("listed command ignored", "channel", p.link.ID(), "command", def.ID)
+			ignored++
 		default:
 			r.install(&command{def: def, owner: p, registered: old != nil && old.registered})
 		}
 	}
+	return first, ignored
 }
 
 // withdraw forgets a command that its peer no longer executes, here and up the tree.
@@ -251,8 +303,8 @@ func (r *Registry) withdraw(id string, from *peer) {
 		return
 	}
 	r.remove(cmd)
-	r.mu.Unlock()
 	r.withdrawUp(cmd, from)
+	r.mu.Unlock()
 }
 
 // evict forgets a command that its peer turned out not to have.
@@ -261,25 +313,46 @@ func (r *Registry) evict(id string, from *peer) {
 	r.withdraw(id, from)
 }
 
-// withdrawUp tells the router about a command that was registered with it.
+// withdrawUp tells the router about a command that was registered with it. r.mu is held.
 func (r *Registry) withdrawUp(cmd *command, from *peer) {
 	if router := r.router.Load(); router != nil && router != from && cmd.registered {
 		router.withdraw(cmd.def.ID)
 	}
 }
 
-// withdraw tells the peer that this registry no longer executes a command.
+// withdraw tells the peer that this registry no longer executes a command. r.mu
+// is held, so that a registration of the same ID which comes next is sent next.
+// What a router may have been told before it has said what it understands is withdrawn then.
 func (p *peer) withdraw(id string) {
-	if p.link.Understands(bus.CanWithdraw) {
+	switch {
+	case p.link.Understands(bus.CanWithdraw):
 		_ = p.link.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
+	case p.router && !p.met && !p.gone:
+		if p.unsaid == nil {
+			p.unsaid = make(map[string]struct{})
+		}
+		p.unsaid[id] = struct{}{}
 	}
 }
 
-// unreserve gives up the reservation of a registration that nobody waits for.
+// meet withdraws what could not be withdrawn before the handshake. r.mu is held.
+func (p *peer) meet() {
+	p.met = true
+	for id := range p.unsaid {
+		if cmd := p.r.lookup(id); (cmd == nil || cmd.owner == p) && p.r.reserved[id] == nil {
+			p.withdraw(id)
+		}
+	}
+	p.unsaid = nil
+}
+
+// unreserve gives up the reservation of a registration that nobody waits for,
+// here and at the router.
 func (r *Registry) unreserve(reg *registration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.reserved[reg.command] == reg {
 		delete(r.reserved, reg.command)
 	}
+	reg.to.withdraw(reg.command)
 }

@@ -74,9 +74,21 @@ func (p *peer) begin(ex *exchange, id string, ttl time.Duration) bool {
 // it then.
 func (p *peer) drop(ex *exchange) bool {
 	p.mu.Lock()
-	there := p.out[ex.id] == ex
+	return p.dropUnlock(ex, ex.id)
+}
+
+// dropAs is drop for who does not own ex, which may be another by now: it is
+// not looked into unless it is still there under id.
+func (p *peer) dropAs(ex *exchange, id string) bool {
+	p.mu.Lock()
+	return p.dropUnlock(ex, id)
+}
+
+// dropUnlock does it with p.mu held, and lets go of that.
+func (p *peer) dropUnlock(ex *exchange, id string) bool {
+	there := p.out[id] == ex
 	if there {
-		delete(p.out, ex.id)
+		delete(p.out, id)
 	}
 	p.mu.Unlock()
 	if there {
@@ -125,10 +137,11 @@ func (p *peer) stale(ex *exchange, f *bus.Fault) bool {
 
 // expired settles an exchange whose deadline has passed, and tells the peer
 // that nobody waits for it any more.
-func (r *Registry) expired(ex *exchange) {
-	if !ex.to.drop(ex) {
+func (r *Registry) expired(e expiry) {
+	if !e.to.dropAs(e.ex, e.id) {
 		return
 	}
+	ex := e.ex
 	ex.to.cancelled(ex.id)
 	ex.owner.settle(outcome{err: &Error{Code: Timeout, Command: ex.command, Message: ex.command + ": no reply in time"}})
 }

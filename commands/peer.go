@@ -23,6 +23,8 @@ type peer struct {
 	lanes   [bus.MaxDepth + 1]lane
 	waiting int // guarded by mu: requests in the backlogs of all lanes
 
+	met        bool                // guarded by r.mu: the peer has answered the handshake
+	unsaid     map[string]struct{} // guarded by r.mu: of a router, what is to be withdrawn then
 	gone       bool                // guarded by r.mu: the link has closed
 	owned      map[string]struct{} // guarded by r.mu: the commands reached through the link
 	escalating escalation          // guarded by r.mu: of a router, what is still to be registered there
@@ -128,6 +130,8 @@ func (p *peer) answer(e bus.Envelope) {
 	case err == nil || errors.Is(err, bus.ErrClosed):
 	case errors.Is(err, bus.ErrFull):
 		p.overflow(err)
+	case e.Type != bus.ExecuteResponse && e.Type != bus.RegisterResponse:
+		p.r.log.Error("answer not sent", "channel", p.link.ID(), "type", string(e.Type), "error", err.Error())
 	default:
 		p.r.log.Warn("reply replaced", "channel", p.link.ID(), "thread", e.Thread, "error", err.Error())
 		e.Body, e.Metadata = nil, nil

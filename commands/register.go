@@ -82,14 +82,12 @@ func (r *Registry) Unregister(id string) bool {
 		return false
 	}
 	r.remove(cmd)
-	r.mu.Unlock()
-	if !isPrivate(id) {
-		for _, l := range r.bus.Links() {
-			if l.Understands(bus.CanWithdraw) {
-				_ = l.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
-			}
+	if !isPrivate(id) { // before r.mu is free: whoever registers the ID next must not be overtaken
+		for _, p := range r.peers {
+			p.withdraw(id)
 		}
 	}
+	r.mu.Unlock()
 	return true
 }
 
@@ -99,6 +97,9 @@ func (r *Registry) register(ctx context.Context, cmd *command) error {
 	id := cmd.def.ID
 	if id == "" {
 		return &Error{Code: InvalidRequest, Message: "register: empty command ID"}
+	}
+	if _, err := payload.Encode(&cmd.def); err != nil { // peers could never be told
+		return &Error{Code: InvalidRequest, Command: id, Message: fmt.Sprintf("register %q: definition: %v", id, err), Err: err}
 	}
 	if err := ctx.Err(); err != nil {
 		return fromContext(ctx, id)
@@ -137,7 +138,6 @@ func (r *Registry) awaitAck(ctx context.Context, reg *registration, router *peer
 			return <-reg.done // settled already
 		}
 		r.unreserve(reg)
-		router.withdraw(reg.command)
 		return fromContext(ctx, reg.command)
 	}
 }

@@ -164,6 +164,7 @@ func TestRule10RefusalTimeoutAndDisconnectAreToldApart(t *testing.T) {
 		try(context.Background())
 		require.ErrorIs(t, <-done, commands.ErrTimeout)
 		root.wants(bus.Cancel)
+		root.wants(bus.Withdraw)
 
 		ctx, cancel := context.WithCancel(context.Background())
 		try(ctx)

@@ -193,7 +193,7 @@ func (r *Registry) removePeer(p *peer) {
 	}
 	r.router.CompareAndSwap(p, nil)
 	p.gone = true
-	p.escalating.todo = nil
+	p.escalating.todo, p.unsaid = nil, nil
 	lost := make([]*command, 0, len(p.owned))
 	for id := range p.owned {
 		cmd := r.lookup(id)
@@ -206,8 +206,8 @@ func (r *Registry) removePeer(p *peer) {
 			reg.abandoned = true
 		}
 	}
-	r.mu.Unlock()
-	for _, cmd := range lost {
+	for _, cmd := range lost { // before r.mu is free: another branch may register them next
 		r.withdrawUp(cmd, p)
 	}
+	r.mu.Unlock()
 }

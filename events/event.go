@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -38,6 +39,9 @@ func (e Event[T]) ID() string { return e.id }
 // Emit broadcasts an event, as [Hub.EmitRaw] does. The payload is encoded
 // once, before Emit returns; each listener decodes a copy of its own.
 func Emit[T any](ctx context.Context, h *Hub, e Event[T], value T) error {
+	if e.kind == nil {
+		return errors.New("emit: the zero Event: use Define")
+	}
 	data, err := payload.Encode(&value)
 	if err != nil {
 		return fmt.Errorf("emit %q: %w", e.id, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -89,7 +90,7 @@ func checkID(id string) error {
 		return errors.New("events: empty event ID")
 	}
 	for t := range strings.SplitSeq(id, ".") {
-		if t == "" || t == "*" || t == ">" {
+		if t == "" || strings.ContainsAny(t, "*>") {
 			return fmt.Errorf("events: event ID %q has an empty token or a wildcard", id)
 		}
 	}
@@ -107,19 +108,46 @@ func (h *Hub) emit(ctx context.Context, id string, data json.RawMessage) error {
 	if n, limit := len(data), h.bus.Options().MaxMessageBytes; n > limit {
 		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
 	}
-	if err := h.waitRoom(ctx, id); err != nil {
-		return fmt.Errorf("emit %q: %w", id, err)
-	}
 	ev := &event{id: bus.NewID(), name: id, payload: data, depth: min(depth, maxDepth-1), metadata: bus.MetadataFrom(ctx)}
-	_, err := h.bus.Once(ev.id, func() {
-		h.deliver(ev)
-		h.fanOut(ev, nil, bus.Envelope{})
-	})
-	if err != nil {
-		return fmt.Errorf("emit %q: %w", id, ErrClosed)
+	for {
+		if err := h.waitRoom(ctx, id); err != nil {
+			return fmt.Errorf("emit %q: %w", id, err)
+		}
+		taken, err := h.bus.Once(ev.id, func() bool {
+			if !h.hasRoom(ctx, id) { // other emitters were faster
+				return false
+			}
+			h.deliver(ev)
+			h.fanOut(ev, nil, bus.Envelope{})
+			return true
+		})
+		if err != nil {
+			return fmt.Errorf("emit %q: %w", id, ErrClosed)
+		}
+		if taken {
+			h.emitted.Add(1)
+			return nil
+		}
 	}
-	h.emitted.Add(1)
-	return nil
+}
+
+// hasRoom reports whether nobody whom waitRoom waits for is full. It does not block.
+func (h *Hub) hasRoom(ctx context.Context, id string) bool {
+	room := true
+	h.mu.RLock()
+	h.each(id, func(l *Listener) {
+		room = room && (l.opts.Overflow != Block || l.awaitRoom(ctx) == nil)
+	})
+	h.mu.RUnlock()
+	if !room || isPrivate(id) {
+		return room
+	}
+	for _, l := range h.bus.Links() {
+		if l.AwaitRoom() != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // waitRoom waits for those who may hold up a local emitter.
@@ -213,7 +241,7 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 	r.h.received.Add(1)
 	ev := &event{id: e.ID, name: e.Name, payload: e.Body, depth: min(e.Depth, maxDepth-1), metadata: e.Metadata}
 	r.h.deliver(ev)
-	if e.Hops < bus.MaxHops {
+	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
 		r.h.fanOut(ev, r.link, *e)
 	}
 	return true
@@ -221,7 +249,8 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 
 // Flush waits until every event emitted here before has been accepted by the
 // peers, that is: is in their listeners' queues and on its way to theirs, and has been handled by the local
-// listeners. Called by a listener it does not wait for that listener itself.
+// listeners. Called by a listener it does not wait for that listener itself;
+// two listeners that flush wait for each other, until a ctx ends.
 // It returns ctx.Err() when ctx ends first, and an error for each link that closed meanwhile.
 func (h *Hub) Flush(ctx context.Context) error {
 	links := h.bus.Links()
@@ -241,19 +270,19 @@ func (h *Hub) Flush(ctx context.Context) error {
 // flushLocal puts a barrier into each listener's queue and waits for all.
 func (h *Hub) flushLocal(ctx context.Context) error {
 	self, _ := ctx.Value(listenerKey{}).(*Listener)
-	var barriers []chan struct{}
-	for _, l := range h.listeners() {
-		if l == self {
-			continue
-		}
-		reached := make(chan struct{})
-		l.push(item{barrier: reached})
-		barriers = append(barriers, reached)
+	listeners := slices.DeleteFunc(h.listeners(), func(l *Listener) bool { return l == self })
+	barriers := make([]chan struct{}, len(listeners))
+	for i, l := range listeners {
+		barriers[i] = make(chan struct{})
+		l.push(item{barrier: barriers[i]})
 	}
-	for _, reached := range barriers {
+	for i, reached := range barriers {
 		select {
 		case <-reached:
 		case <-ctx.Done():
+			for j := i; j < len(listeners); j++ { // one that is stuck must not collect them
+				listeners[j].forgetBarrier(barriers[j])
+			}
 			return ctx.Err()
 		}
 	}

@@ -183,6 +183,13 @@ func (l *Listener) push(it item) {
 	l.signal()
 }
 
+// forgetBarrier takes the mark of a Flush that was given up out of the queue.
+func (l *Listener) forgetBarrier(barrier chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue = slices.DeleteFunc(l.queue, func(it item) bool { return it.barrier == barrier })
+}
+
 // dropOldest takes the first event out of the queue. l.mu is held.
 func (l *Listener) dropOldest() item {
 	for i, it := range l.queue {
@@ -211,7 +218,8 @@ func (l *Listener) discard(it item) {
 	n := l.dropped.Add(1)
 	now, last := time.Now().UnixNano(), l.logged.Load()
 	if now-last > int64(10*time.Second) && l.logged.CompareAndSwap(last, now) {
-		l.hub.log.Warn("listener drops events", "pattern", l.pattern.text, "event", it.event.name, "dropped", n)
+		// Whoever pushes holds the bus's sequence, and a logger is user code.
+		go l.hub.log.Warn("listener drops events", "pattern", l.pattern.text, "event", it.event.name, "dropped", n)
 	}
 }
 
@@ -230,22 +238,30 @@ func (l *Listener) release() {
 	}
 }
 
-// waitRoom waits until there is room for an event.
-func (l *Listener) waitRoom(ctx context.Context) error {
+// awaitRoom returns nil if the emitter of ctx need not wait; else a channel that is
+// closed when it is worth another look.
+func (l *Listener) awaitRoom(ctx context.Context) <-chan struct{} {
 	if self, _ := ctx.Value(listenerKey{}).(*Listener); self == l {
 		return nil // it cannot wait for itself
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.events < l.opts.QueueSize {
+		return nil
+	}
+	if l.room == nil {
+		l.room = make(chan struct{})
+	}
+	return l.room
+}
+
+// waitRoom waits until there is room for an event.
+func (l *Listener) waitRoom(ctx context.Context) error {
 	for {
-		l.mu.Lock()
-		if l.closed || l.events < l.opts.QueueSize {
-			l.mu.Unlock()
+		room := l.awaitRoom(ctx)
+		if room == nil {
 			return nil
 		}
-		if l.room == nil {
-			l.room = make(chan struct{})
-		}
-		room := l.room
-		l.mu.Unlock()
 		select {
 		case <-room:
 		case <-ctx.Done():
@@ -256,10 +272,20 @@ func (l *Listener) waitRoom(ctx context.Context) error {
 
 // loop is the listener's goroutine.
 func (l *Listener) loop() {
-	defer close(l.done)
+	exited := true // by runtime.Goexit in the listener's function, unless cleared
+	defer func() {
+		if exited {
+			l.hub.panics.Add(1)
+			l.hub.log.Error("listener ended its goroutine", "pattern", l.pattern.text)
+			go l.loop()
+			return
+		}
+		close(l.done)
+	}()
 	for {
 		it, ok := l.next()
 		if !ok {
+			exited = false
 			return
 		}
 		if it.barrier != nil {
