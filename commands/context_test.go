@@ -57,7 +57,7 @@ func TestTheHandlersContextBehavesLikeAnyOther(t *testing.T) {
 			var s string
 			_ = json.Unmarshal(name, &s)
 			check[s](ctx)
-			return nil, nil
+			return nil, ctx.Err()
 		})
 		kept := make(chan context.Context, 1)
 		handleFunc(t, worker, "keep", func(ctx context.Context, _ json.RawMessage) (json.RawMessage, error) { kept <- ctx; return nil, nil })

@@ -100,6 +100,9 @@ func (c *runContext) end(err error) {
 		c.mu.Unlock()
 		return
 	}
+	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		err = context.DeadlineExceeded // the caller has left because of it, and was faster to say so
+	}
 	c.err = err
 	if c.timer != nil {
 		c.timer.Stop()

@@ -200,7 +200,12 @@ func (o *opener) open(link bool, subscribe func() error) error {
 	default:
 	}
 	if err := subscribe(); err != nil {
-		return err
+		select {
+		case <-o.pair.closing: // meanwhile
+			return fmt.Errorf("subscribe: pair %w", bus.ErrClosed)
+		default:
+			return err
+		}
 	}
 	o.from.once.Do(func() {
 		o.from.link = link
