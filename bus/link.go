@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -180,137 +179,12 @@ func (l *Link) Understands(f Features) bool {
 	return Features(l.features.Load())&f == f
 }
 
-// Send queues e for the peer and returns. Messages arrive in the order in
-// which they were queued. Errors: [ErrClosed], [ErrFull] (requests and events
-// at QueueSize, all others at twice that), [ErrTooLarge], or what the codec
-// refuses.
-func (l *Link) Send(e Envelope) error {
-	if e.Type == ListRequest || e.Type == ListResponse {
-		e.Features = allFeatures
-	}
-	m, err := l.marshal(&e)
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
-	}
-	return l.push(&e, m)
-}
-
-// Post is Send for callers and handlers: where the channel is Prompt it may
-// publish on the calling goroutine. It must not be called by a receiver, nor
-// while a lock is held. A message that then cannot be published is reported
-// as unsent, like a queued one.
-func (l *Link) Post(e Envelope) error {
-	m, err := l.marshal(&e)
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
-	}
-	return l.post(&e, m)
-}
-
-// PostReply is Post for a reply that handler middleware has produced as m, in
-// binary form: m itself goes out where the link is binary.
-func (l *Link) PostReply(e Envelope, m *message.Message) error {
-	if !l.Binary() || l.parcels != nil {
-		return l.Post(e)
-	}
-	return l.post(&e, m)
-}
-
-func (l *Link) marshal(e *Envelope) (*message.Message, error) {
-	if l.parcels != nil {
-		return pack(e)
-	}
-	if e.ID == "" {
-		e.ID = NewID()
-	}
-	return l.codec.Marshal(*e)
-}
-
-func (l *Link) push(e *Envelope, m *message.Message) error {
-	it, err := l.item(e, m)
-	if err == nil {
-		err = l.out.push(it)
-	}
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
-	}
-	return nil
-}
-
-func (l *Link) post(e *Envelope, m *message.Message) error {
-	if !l.ch.InProcess || !l.isReady() {
-		return l.push(e, m)
-	}
-	it, err := l.item(e, m)
-	publish := false
-	if err == nil {
-		publish, err = l.out.enter(it)
-	}
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
-	}
-	if publish {
-		defer l.out.leave()
-		l.publish(&it)
-	}
-	return nil
-}
-
-func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
-	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
-		return outItem{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
-	}
-	it := outItem{msg: m, typ: e.Type, id: e.ID}
-	if e.Type == Event {
-		it.born, it.life, it.relayed = time.Now(), orDefault(e.Life, l.bus.opts.EventTTL), e.Hops > 0
-	}
-	return it, nil
-}
-
 func (l *Link) isReady() bool {
 	select {
 	case <-l.ready:
 		return true
 	default:
 		return false
-	}
-}
-
-// Room returns nil if Send would take a request or an event now, or the link is
-// closed; else a channel that is closed when it is worth another try.
-func (l *Link) Room() <-chan struct{} { return l.out.roomFor() }
-
-// AwaitRoom is [Link.Room] for those who do as WaitRoom does: nil too for a link
-// whose peer has not been heard of yet.
-func (l *Link) AwaitRoom() <-chan struct{} {
-	if !l.isReady() {
-		return nil
-	}
-	return l.Room()
-}
-
-// WaitRoom waits until Send would take an event. It returns at once for a link
-// that is closed, or whose peer has not been heard of yet: waiting for one
-// that may never come would not be bounded by anything.
-func (l *Link) WaitRoom(ctx context.Context) error {
-	for {
-		room := l.AwaitRoom()
-		if room == nil {
-			return nil
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Drop counts an event that could not be sent, and logs it once in a while: in
-// a goroutine, since whoever fans out holds the sequence, and a logger is user code.
-func (l *Link) Drop(id string, err error) {
-	if n := l.stats.dropped.Add(1); n&(n-1) == 0 {
-		go l.log.Warn("event dropped", "event", id, "dropped", n, "error", err.Error())
 	}
 }
 

@@ -1,0 +1,68 @@
+package commands
+
+import (
+	"github.com/leatbus/leat/bus"
+)
+
+// list answers a list.commands.request.
+func (p *peer) list(thread string) {
+	limit := p.r.bus.Options().MaxMessageBytes - listOverhead - len(thread)
+	for _, defs := range split(p.r.public(), limit) {
+		p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(defs)})
+	}
+}
+
+// listOverhead is what the canonical form adds to an array of definitions, and some.
+const listOverhead = 256
+
+// split cuts a list that does not fit into one message into several, of which
+// the first answers and the rest are lists that nobody asked for. A definition
+// that is too large by itself ends up alone, and is refused where it is sent.
+func split(defs []bus.Definition, limit int) [][]bus.Definition {
+	if len(defs) < 2 || len(encodeDefinitions(defs)) <= limit {
+		return [][]bus.Definition{defs}
+	}
+	half := len(defs) / 2
+	return append(split(defs[:half], limit), split(defs[half:], limit)...)
+}
+
+// listed takes what the peer says it executes. It never replaces a local
+// command, or one of another channel.
+func (p *peer) listed(d *bus.Delivery) {
+	defs, err := d.Envelope.Definitions()
+	if err != nil {
+		p.link.Reject(d, err)
+		return
+	}
+	first, ignored := p.install(defs)
+	if ignored > 0 {
+		p.r.stats.conflicts.Add(uint64(ignored))
+		p.r.log.Debug("listed commands ignored: they are private, or another's", "channel", p.link.ID(), "commands", ignored)
+	}
+	if first && p.router && p.link.Repeated() {
+		p.resend()
+	}
+}
+
+// install puts what the peer lists into the table. It reports whether this is
+// the peer's first list, and how many it did not take.
+func (p *peer) install(defs []bus.Definition) (first bool, ignored int) {
+	r := p.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.gone {
+		return false, 0
+	}
+	first = !p.met
+	p.meet()
+	for _, def := range defs {
+		old := r.lookup(def.ID)
+		switch {
+		case isPrivate(def.ID), r.reserved[def.ID] != nil, old != nil && old.owner != p:
+			ignored++
+		default:
+			r.install(&command{def: def, owner: p, registered: old != nil && old.registered})
+		}
+	}
+	return first, ignored
+}
