@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -68,6 +69,20 @@ type pair struct {
 	err       error         // of the Pub/Sub's Close
 }
 
+// drainTimeout bounds how long closing waits for the other half to take what
+// was published: a link always does, at once.
+const drainTimeout = time.Second
+
+// drain lets a Pub/Sub with queues of its own deliver what it has accepted.
+// GoChannel's Publish has waited for that already.
+func (p *pair) drain() {
+	if d, ok := p.pubsub.(interface{ Drain(context.Context) error }); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		_ = d.Drain(ctx) // what is left is lost with the Pub/Sub
+	}
+}
+
 // topic is one direction. It opens when its receiver has subscribed: a
 // GoChannel loses what is published before.
 type topic struct {
@@ -129,6 +144,7 @@ func (p *pair) giveUp(out *topic) {
 func (p *pair) close() error {
 	p.once.Do(func() {
 		close(p.closing)
+		p.drain()
 		p.err = p.pubsub.Close()
 	})
 	return p.err
