@@ -22,7 +22,7 @@ conformance: ## the protocol's vectors; SPEC=DIR for those of a spec checkout
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not gofmt-ed'; exit 1; }
 	go vet work
-	go tool staticcheck ./... ./examples/...
+	go tool staticcheck ./... ./examples/... ./bench/...
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
@@ -33,8 +33,17 @@ cover: ## coverage per package
 	go test -cover ./... | awk '{print}'
 
 .PHONY: bench
-bench: ## calls and events beside their floors
-	go test -run '^$$' -bench 'LocalCall|PairCall|BareGoChannel' -count 6 ./commands
+bench: ## leat beside its peers, as tables
+	go run ./bench/cmd/leatbench table
+
+.PHONY: bench-ratios
+bench-ratios: ## name, value, bound, ok or short: one ratio a line
+	@go run ./bench/cmd/leatbench ratios
+
+.PHONY: bench-charts
+bench-charts: ## measure, and draw docs/charts and docs/performance.md
+	go run ./bench/cmd/leatbench table -json docs/charts/results.json
+	go run ./bench/cmd/leatbench charts -page docs/performance.md
 
 .PHONY: ci
 ci: ## everything that CI runs

@@ -1,0 +1,75 @@
+// Command leatbench measures leat beside its peers in one run.
+//
+//	leatbench table  [-short] [-json FILE]      tables as Markdown; FILE gets the numbers
+//	leatbench ratios [-short]                   name, value, bound and ok or short, one ratio a line
+//	leatbench charts [-from FILE] [-into DIR] [-page FILE]
+//
+// Charts draws what table has written, and puts the tables between the marks in the page.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/leatbus/leat/bench/internal/measure"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "leatbench:", err)
+		}
+		os.Exit(2)
+	}
+}
+
+func run(args []string, out, log io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("usage: leatbench table|ratios|charts [flags]")
+	}
+	flags := flag.NewFlagSet("leatbench "+args[0], flag.ContinueOnError)
+	flags.SetOutput(log)
+	switch args[0] {
+	case "table":
+		short := flags.Bool("short", false, "little of everything, to see that it runs")
+		file := flags.String("json", "", "write the numbers to `FILE`")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return table(effortFor(*short), *file, out, log)
+	case "ratios":
+		short := flags.Bool("short", false, "little of everything, to see that it runs")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return ratios(effortFor(*short), out, log)
+	case "charts":
+		from := flags.String("from", "docs/charts/results.json", "the numbers, from table -json")
+		into := flags.String("into", "docs/charts", "where the SVG files go")
+		page := flags.String("page", "", "a Markdown `FILE` whose tables are replaced")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return charts(*from, *into, *page)
+	}
+	return fmt.Errorf("no subcommand %q: table, ratios or charts", args[0])
+}
+
+// effort is how much is measured.
+type effort struct {
+	measure.Plan
+	burst   int           // events of the ratio's burst
+	largest int           // no rig of more items is built
+	ttl     time.Duration // of the store that is to shrink
+}
+
+func effortFor(short bool) effort {
+	if short {
+		return effort{measure.Plan{Rounds: 1, Target: 2 * time.Millisecond}, 2_000, 1_000, 500 * time.Millisecond}
+	}
+	return effort{measure.Plan{Rounds: 9, Target: 100 * time.Millisecond}, 100_000, 1_000_000, 4 * time.Second}
+}

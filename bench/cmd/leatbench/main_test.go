@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRatiosPrintsOneWellFormedLineEach(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run([]string{"ratios", "-short"}, &out, io.Discard))
+	line := regexp.MustCompile(`^[a-z0-9/-]+\t-?[0-9]+\.[0-9]{3}\t(<=|>=)[0-9.]+\t(ok|short)$`)
+	seen := make(map[string]bool)
+	for l := range strings.Lines(out.String()) {
+		l = strings.TrimSuffix(l, "\n")
+		assert.Regexp(t, line, l)
+		name, _, _ := strings.Cut(l, "\t")
+		assert.False(t, seen[name], "%s twice", name)
+		seen[name] = true
+	}
+	assert.Len(t, seen, len(callRatios)+7)
+}
+
+func TestTableThenCharts(t *testing.T) {
+	dir := t.TempDir()
+	file, page := filepath.Join(dir, "results.json"), filepath.Join(dir, "page.md")
+	require.NoError(t, os.WriteFile(page, []byte("before\n"+beginMark+"numbers of last year\n"+endMark+"\nafter\n"), 0o600))
+	var out bytes.Buffer
+	require.NoError(t, run([]string{"table", "-short", "-json", file}, &out, io.Discard))
+	require.NoError(t, run([]string{"charts", "-from", file, "-into", dir, "-page", page}, io.Discard, io.Discard))
+	for _, name := range []string{"calls", "callers", "payload", "hops", "events", "scaling"} {
+		assert.FileExists(t, filepath.Join(dir, name+".svg"))
+	}
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), "last year")
+	assert.Contains(t, string(text), out.String())
+	assert.Contains(t, string(text), "after\n")
+}
+
+func TestBounds(t *testing.T) {
+	for _, c := range []struct {
+		bound bound
+		value float64
+		holds bool
+	}{{atMost(2), 2, true}, {atMost(2), 2.1, false}, {atLeast(2), 2, true}, {atLeast(2), 1.9, false}} {
+		var out bytes.Buffer
+		printRatio(&out, "x", c.value, c.bound)
+		assert.Equal(t, c.holds, strings.HasSuffix(out.String(), "\tok\n"), out.String())
+	}
+}
+
+func TestWrongArguments(t *testing.T) {
+	assert.Error(t, run(nil, io.Discard, io.Discard))
+	assert.ErrorContains(t, run([]string{"dance"}, io.Discard, io.Discard), "dance")
+	assert.Error(t, run([]string{"ratios", "-wrong"}, io.Discard, io.Discard))
+}
