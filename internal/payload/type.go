@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"time"
 
 	v2 "github.com/go-json-experiment/json"
 )
@@ -16,7 +15,6 @@ type Type struct {
 	root    ref
 	void    bool
 	raw     bool // json.RawMessage itself
-	pure    bool
 	schema  json.RawMessage
 
 	strict, tolerant v2.Options
@@ -42,7 +40,6 @@ func For(t reflect.Type) (*Type, error) {
 		root:       root,
 		void:       isVoid(t),
 		raw:        t == rawType,
-		pure:       isPure(t),
 		strict:     strictOptions,
 		tolerant:   tolerantOptions,
 		scanAlways: a.stringified,
@@ -64,11 +61,6 @@ func For(t reflect.Type) (*Type, error) {
 // carries nothing, and its payload is absent.
 func (t *Type) Void() bool { return t.void }
 
-// Pure reports whether an assignment copies a value whole, so that the copy cannot alias the original: there are no
-// pointers, slices, maps, interfaces, channels or functions in it, in unexported fields either. Strings and
-// time.Time, which never change, count as pure.
-func (t *Type) Pure() bool { return t.pure }
-
 // Schema returns the JSON Schema (2020-12) of the type as compact JSON, or nil if the type is void. It is {} if any
 // JSON will do. The caller must not modify it.
 func (t *Type) Schema() json.RawMessage { return t.schema }
@@ -79,26 +71,4 @@ func isVoid(t reflect.Type) bool {
 	}
 	_, special := leaf(t)
 	return !special
-}
-
-func isPure(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Bool, reflect.String, reflect.Float32, reflect.Float64, reflect.Complex64, reflect.Complex128,
-		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return true
-	case reflect.Array:
-		return isPure(t.Elem())
-	case reflect.Struct:
-		if t == reflect.TypeFor[time.Time]() {
-			return true
-		}
-		for i := range t.NumField() {
-			if !isPure(t.Field(i).Type) {
-				return false
-			}
-		}
-		return true
-	}
-	return false
 }

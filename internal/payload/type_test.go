@@ -104,30 +104,6 @@ func TestVoid(t *testing.T) {
 	assert.False(t, typeOf[voidWithMethods](t).Void(), "it has something to say")
 }
 
-func TestPure(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		typ  *payload.Type
-		want bool
-	}{
-		"scalars":          {typeOf[sum](t), true},
-		"string":           {typeOf[string](t), true},
-		"array of structs": {typeOf[[3]sum](t), true},
-		"time":             {typeOf[struct{ At time.Time }](t), true},
-		"void":             {typeOf[void](t), true},
-		"pointer":          {typeOf[*int](t), false},
-		"slice":            {typeOf[[]int](t), false},
-		"map deep inside":  {typeOf[struct{ X [2]struct{ M map[string]int } }](t), false},
-		"interface":        {typeOf[any](t), false},
-		"unexported pointer": {typeOf[struct {
-			A int
-			p *int
-		}](t), false},
-	} {
-		assert.Equal(t, tc.want, tc.typ.Pure(), name)
-	}
-}
-
 // Where jsonschema-go's inference is right, ours says the same.
 func TestSchemaIsTheInferredOne(t *testing.T) {
 	t.Parallel()
