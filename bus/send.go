@@ -23,7 +23,7 @@ func (l *Link) Send(e Envelope) error {
 	return l.push(&e, m)
 }
 
-// Post is Send for callers and handlers: where the channel is Prompt it may
+// Post is Send for callers and handlers: where the channel is InProcess it may
 // publish on the calling goroutine. It must not be called by a receiver, nor
 // while a lock is held. A message that then cannot be published is reported
 // as unsent, like a queued one.
