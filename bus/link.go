@@ -193,12 +193,3 @@ func (l *Link) Reject(d *Delivery, err error) {
 	l.stats.rejected.Add(1)
 	l.log.Warn("message rejected", "type", string(d.Envelope.Type), "id", d.Envelope.ID, "error", err.Error())
 }
-
-func (l *Link) isStarted() bool {
-	select {
-	case <-l.started:
-		return true
-	default:
-		return false
-	}
-}

@@ -76,10 +76,9 @@ func unpack(m *message.Message, e *Envelope) error {
 	if e.ID == "" {
 		e.ID = NewID()
 	}
-	m.UUID = messageUUID(e.ID)
 	written, err := binaryCodec{}.write(e)
 	if err == nil {
-		m.Metadata, m.Payload = written.Metadata, written.Payload
+		m.UUID, m.Metadata, m.Payload = written.UUID, written.Metadata, written.Payload
 	}
 	return err
 }

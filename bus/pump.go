@@ -15,7 +15,7 @@ func (l *Link) pump(in <-chan *message.Message) {
 		select {
 		case m, ok := <-in:
 			if !ok {
-				l.peerClosed(fmt.Errorf("%w: subscription ended", ErrPeerClosed))
+				l.peerClosed(errSubscriptionEnded)
 				return
 			}
 			m.Ack()
@@ -26,11 +26,11 @@ func (l *Link) pump(in <-chan *message.Message) {
 	}
 }
 
+var errSubscriptionEnded = fmt.Errorf("%w: subscription ended", ErrPeerClosed)
+
 // called is the pump of a subscription that calls.
 func (l *Link) called(m *message.Message) {
-	if !l.isStarted() {
-		<-l.started
-	}
+	<-l.started
 	m.Ack()
 	l.receive(m)
 }
@@ -39,7 +39,7 @@ func (l *Link) called(m *message.Message) {
 func (l *Link) waitEnded(ended <-chan struct{}) {
 	<-ended
 	if l.subCtx.Err() == nil {
-		l.peerClosed(fmt.Errorf("%w: subscription ended", ErrPeerClosed))
+		l.peerClosed(errSubscriptionEnded)
 	}
 }
 

@@ -52,10 +52,7 @@ var errDiscarded = errors.New("link closed before the message was published")
 
 // unsent accounts for a message that was queued and did not leave.
 func (l *Link) unsent(it *outItem, err error) {
-	if it.barrier != nil { // whoever waits sees the link close
-		return
-	}
-	if it.typ == Goodbye { // both sides close: nobody is left to be told
+	if it.barrier != nil || it.typ == Goodbye { // whoever waits sees the link close; nobody is left to be told
 		return
 	}
 	l.stats.unsent.Add(1)
@@ -92,7 +89,7 @@ var errExpired = errors.New("event outlived its EventTTL before it was published
 // a peer who came late, is delivered there and goes no further.
 func (it *outItem) age() error {
 	waited := time.Since(it.born)
-	if waited < time.Millisecond {
+	if waited < MinLife {
 		return nil
 	}
 	left := it.life - waited

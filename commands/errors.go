@@ -95,13 +95,9 @@ func CodeOf(err error) Code {
 }
 
 // failure is the error of a command that failed with err, as Execute returns
-// it: err itself where it is an *Error already, a wrapped one otherwise.
-func failure(command string, err error) (failed error) {
-	defer func() {
-		if v := recover(); v != nil {
-			failed = &Error{Code: Internal, Command: command, Message: unspeakable}
-		}
-	}()
+// it: err itself where it is an *Error already, a wrapped one otherwise. The
+// caller recovers: methods of err are user code.
+func failure(command string, err error) error {
 	if e, ok := err.(*Error); ok && e.Code != "" {
 		return err
 	}
