@@ -86,7 +86,7 @@ func (e *Envelope) check() error {
 
 // fits is check without regard for the ID.
 func (e *Envelope) fits() error {
-	s, ok := shapes[e.Type]
+	s, ok := e.Type.shape()
 	switch {
 	case !ok:
 		return fmt.Errorf("unknown message type %q", e.Type)
@@ -116,17 +116,24 @@ func (e *Envelope) fits() error {
 // required where true and forbidden where false, body and fault are allowed.
 type shape struct{ thread, name, body, fault bool }
 
-var shapes = map[Type]shape{
-	RegisterRequest:  {body: true},
-	RegisterResponse: {thread: true, fault: true},
-	ListRequest:      {},
-	ListResponse:     {thread: true, body: true},
-	ExecuteRequest:   {name: true, body: true},
-	ExecuteResponse:  {thread: true, body: true, fault: true},
-	Event:            {name: true, body: true},
-	Cancel:           {thread: true},
-	Withdraw:         {name: true},
-	Goodbye:          {},
-	Flush:            {},
-	Flushed:          {thread: true},
+func (t Type) shape() (s shape, known bool) {
+	switch t {
+	case ExecuteRequest, Event:
+		return shape{name: true, body: true}, true
+	case ExecuteResponse:
+		return shape{thread: true, body: true, fault: true}, true
+	case RegisterRequest:
+		return shape{body: true}, true
+	case RegisterResponse:
+		return shape{thread: true, fault: true}, true
+	case ListResponse:
+		return shape{thread: true, body: true}, true
+	case Cancel, Flushed:
+		return shape{thread: true}, true
+	case Withdraw:
+		return shape{name: true}, true
+	case ListRequest, Goodbye, Flush:
+		return shape{}, true
+	}
+	return shape{}, false
 }

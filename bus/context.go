@@ -89,6 +89,9 @@ type Delivery struct {
 	Envelope Envelope
 	// Message is what was received, acked already.
 	Message *message.Message
+
+	parcel bool // it came as one: handed over by a link in this process, once
+	once   bool // guarded by Link.receiving: of a parcel: it got through dedupe
 }
 
 // Value implements context.Context.
@@ -107,6 +110,9 @@ func (d *Delivery) Value(key any) any {
 // DeliveryFrom returns the delivery that a message's context belongs to:
 // inbound middleware finds there what the message is and where it came from.
 func DeliveryFrom(ctx context.Context) (*Delivery, bool) {
+	if d, ok := ctx.(*Delivery); ok {
+		return d, true
+	}
 	d, ok := ctx.Value(deliveryKey{}).(*Delivery)
 	return d, ok
 }

@@ -146,6 +146,10 @@ func (l *Link) Local() bool { return l.ch.Local }
 // Binary reports whether the messages of the link are in binary form.
 func (l *Link) Binary() bool { return l.codec == Binary }
 
+// Parcels reports whether the link sends parcels: then the peer knows a request that comes again by itself, and an ID
+// may be used for the next one when the one before is answered.
+func (l *Link) Parcels() bool { return l.parcels != nil }
+
 // Context ends when the link begins to close, with the reason as its cause.
 func (l *Link) Context() context.Context { return l.ctx }
 

@@ -40,6 +40,8 @@ func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerF
 	return func(m *message.Message) ([]*message.Message, error) {
 		d, ok := DeliveryFrom(m.Context())
 		switch {
+		case ok && d.Envelope.Type == ExecuteRequest && d.parcel:
+			return b.once(d, m, h)
 		case ok && d.Envelope.Type == ExecuteRequest:
 			return request(m)
 		case ok && d.Envelope.Type == Event:
@@ -49,6 +51,20 @@ func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerF
 		}
 		return h(m)
 	}
+}
+
+// once is dedupe for a parcel. A parcel is handed over once, under an ID that its link has not used before: only inbound
+// middleware can bring it again, and it is known by itself then.
+func (b *Bus) once(d *Delivery, m *message.Message, h message.HandlerFunc) (produced []*message.Message, err error) {
+	if d.once {
+		b.dropped.Add(1)
+		return nil, nil
+	}
+	d.once = true
+	if produced, err = h(m); err != nil {
+		d.once = false
+	}
+	return produced, err
 }
 
 func envelopeID(m *message.Message) string {

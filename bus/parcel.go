@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -34,15 +35,12 @@ func Unpack(m *message.Message) error {
 	return unpack(m, e)
 }
 
-// parcel is made in one piece.
+// parcel is a message, its envelope and what the receiving link makes of it, in one piece. It is the context of its
+// message, until a link receives that: from then on its delivery is.
 type parcel struct {
-	msg     message.Message
-	carrier carrier
-}
-
-type carrier struct {
-	context.Context
-	envelope Envelope
+	msg      message.Message
+	received atomic.Bool
+	Delivery
 }
 
 // pack makes the parcel of e, and returns its message.
@@ -50,23 +48,29 @@ func pack(e *Envelope) (*message.Message, error) {
 	if err := e.fits(); err != nil {
 		return nil, err
 	}
-	if e.ID == "" && needsID[e.Type] {
+	if e.ID == "" && e.Type.needsID() {
 		e.ID = NewID()
 	}
-	p := &parcel{carrier: carrier{context.Background(), *e}}
+	p := &parcel{Delivery: Delivery{Context: context.Background(), Envelope: *e, parcel: true}}
 	p.msg.Payload = message.Payload(e.Body)
-	p.msg.SetContext(&p.carrier)
+	p.msg.SetContext(p)
 	return &p.msg, nil
 }
 
-// needsID lists what is answered or deduped, by its ID. The others get one
+// needsID reports whether a message of the type is answered or deduped, by its ID. The others get one
 // when they are unpacked; between links nobody asks.
-var needsID = map[Type]bool{RegisterRequest: true, ListRequest: true, ExecuteRequest: true, Event: true, Flush: true}
+func (t Type) needsID() bool {
+	switch t {
+	case RegisterRequest, ListRequest, ExecuteRequest, Event, Flush:
+		return true
+	}
+	return false
+}
 
 // carried returns the envelope that m was packed with, or nil.
 func carried(m *message.Message) *Envelope {
-	if c, ok := m.Context().(*carrier); ok {
-		return &c.envelope
+	if p, ok := m.Context().(*parcel); ok {
+		return &p.Envelope
 	}
 	return nil
 }

@@ -1,8 +1,8 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
-	"runtime/debug"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -68,9 +68,8 @@ func (l *Link) receive(m *message.Message) {
 	l.receiving.Lock()
 	defer l.receiving.Unlock()
 	l.stats.received.Add(1)
-	d := &Delivery{Context: l.ctx, Link: l, Message: m}
-	var err error
-	if d.Envelope, err = l.unmarshal(m); err != nil {
+	d, err := l.open(m)
+	if err != nil {
 		l.Reject(d, err)
 		return
 	}
@@ -90,17 +89,23 @@ func (l *Link) receive(m *message.Message) {
 	}
 }
 
-// unmarshal returns the envelope of m.
-func (l *Link) unmarshal(m *message.Message) (Envelope, error) {
-	p := carried(m)
-	if p == nil || !l.Binary() {
-		return l.codec.Unmarshal(m)
+// open finds out what m is.
+func (l *Link) open(m *message.Message) (d *Delivery, err error) {
+	p, ok := m.Context().(*parcel)
+	if !ok || !l.Binary() {
+		d = &Delivery{Context: l.ctx, Link: l, Message: m}
+		d.Envelope, err = l.codec.Unmarshal(m)
+		return d, err
 	}
-	e := *p
+	if !p.received.CompareAndSwap(false, true) {
+		return &Delivery{Context: l.ctx, Link: l, Message: m}, errors.New("a parcel that was received before")
+	}
+	d = &p.Delivery
+	d.Context, d.Link, d.Message = l.ctx, l, m
 	if l.bus.readers {
-		return e, unpack(m, &e)
+		err = unpack(m, &d.Envelope)
 	}
-	return e, nil
+	return d, err
 }
 
 // refuse answers a request that is not going to be looked at.
@@ -119,12 +124,7 @@ func (l *Link) dispatch(m *message.Message) (err error) {
 		l.inUser.Add(1)
 		defer l.inUser.Add(-1)
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in inbound middleware: %v", p)
-			l.log.Error("panic in inbound middleware", "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
+	defer l.recovered("inbound middleware", &err)
 	_, err = l.inbound(m)
 	return err
 }
@@ -142,7 +142,9 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 		l.helloAgain()
 	case ListResponse:
 		l.learn(e)
-		defer l.answered()
+		l.toLayers(d)
+		l.answered()
+		return nil, nil
 	case Goodbye:
 		l.peerClosed(ErrPeerClosed)
 		return nil, nil
@@ -152,13 +154,17 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 		l.flushed(e.Thread)
 		return nil, nil
 	}
-	for _, r := range l.layers {
-		if r.Receive(d) {
-			return nil, nil
-		}
-	}
-	if e.Type == ListRequest { // nobody above has commands
+	if !l.toLayers(d) && e.Type == ListRequest { // nobody above has commands
 		return nil, l.Send(Envelope{Type: ListResponse, Thread: e.ID, Body: []byte("[]")})
 	}
 	return nil, nil
+}
+
+func (l *Link) toLayers(d *Delivery) bool {
+	for _, r := range l.layers {
+		if r.Receive(d) {
+			return true
+		}
+	}
+	return false
 }

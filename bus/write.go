@@ -70,16 +70,19 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 			return err
 		}
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in publisher: %v", p)
-			l.log.Error("panic in publisher", "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
+	defer l.recovered("publisher", &err)
 	if l.parcels != nil {
 		return l.parcels.PublishParcel(l.ch.Out, it.msg)
 	}
 	return l.ch.Publisher.Publish(l.ch.Out, it.msg)
+}
+
+// recovered turns a panic of what is not leat's into an error. To be deferred.
+func (l *Link) recovered(in string, err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic in %s: %v", in, p)
+		l.log.Error("panic in "+in, "panic", p, "stack", string(debug.Stack()))
+	}
 }
 
 var errExpired = errors.New("event outlived its EventTTL before it was published")

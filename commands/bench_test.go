@@ -9,6 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 
+	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
@@ -37,19 +38,36 @@ func BenchmarkLocalCall(b *testing.B) {
 func BenchmarkPairCall(b *testing.B) {
 	b.Run("gochannel", func(b *testing.B) { benchmarkPairCall(b) })
 	b.Run("memory", func(b *testing.B) {
-		benchmarkPairCall(b, pairing.Options{PubSub: memory.New(memory.Options{HandOver: true, MaxUnacked: 256})})
+		benchmarkPairCall(b, memoryPair())
 	})
+}
+
+func memoryPair() pairing.Options {
+	return pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})}
 }
 
 func benchmarkPairCall(b *testing.B, opts ...pairing.Options) {
 	ctx := context.Background()
-	root, _ := commands.NewRegistry(commands.Config{ID: "root"})
-	worker, _ := commands.NewRegistry(commands.Config{ID: "worker", RouterChannel: "root"})
-	defer root.Close()
-	defer worker.Close()
+	root, worker := benchmarkPair(b, opts...)
 	if err := commands.Register(ctx, worker, addCommand, addHandler); err != nil {
 		b.Fatal(err)
 	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if n, err := commands.Execute(ctx, root, addCommand, sum{7, 11}); n != 18 || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+}
+
+func benchmarkPair(b *testing.B, opts ...pairing.Options) (root, worker *commands.Registry) {
+	ctx := context.Background()
+	root, _ = commands.NewRegistry(commands.Config{ID: "root"})
+	worker, _ = commands.NewRegistry(commands.Config{ID: "worker", RouterChannel: "root"})
+	b.Cleanup(func() {
+		root.Close()
+		worker.Close()
+	})
 	toWorker, toRoot := pairing.InMemory("worker", "root", opts...)
 	l, err := root.RegisterChannel(ctx, toWorker)
 	if err != nil {
@@ -59,10 +77,38 @@ func benchmarkPairCall(b *testing.B, opts ...pairing.Options) {
 		b.Fatal(err)
 	}
 	<-l.Ready()
+	return root, worker
+}
+
+// BenchmarkPairCallRaw is BenchmarkPairCall over bus/memory without any JSON: what is left is the way there and back.
+func BenchmarkPairCallRaw(b *testing.B) {
+	ctx := context.Background()
+	root, worker := benchmarkPair(b, memoryPair())
+	sum := json.RawMessage("18")
+	if err := worker.RegisterRaw(ctx, bus.Definition{ID: "raw"}, func(context.Context, json.RawMessage) (json.RawMessage, error) { return sum, nil }); err != nil {
+		b.Fatal(err)
+	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := commands.Execute(ctx, root, addCommand, sum{7, 11}); n != 18 || err != nil {
-			b.Fatal(n, err)
+		if _, err := root.ExecuteRaw(ctx, "raw", nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkChannels is the yardstick: a round trip over two unbuffered Go channels.
+func BenchmarkChannels(b *testing.B) {
+	to, from := make(chan sum), make(chan int)
+	defer close(to)
+	go func() {
+		for s := range to {
+			from <- s.A + s.B
+		}
+	}()
+	for b.Loop() {
+		to <- sum{7, 11}
+		if <-from != 18 {
+			b.Fatal("wrong")
 		}
 	}
 }

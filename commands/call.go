@@ -195,16 +195,21 @@ var errRoom = errors.New("there is room in the link's queue")
 // reports as errRoom. A caller who leaves takes the exchange along, unless the
 // outcome was faster.
 func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (json.RawMessage, error) {
-	select {
-	case <-c.done:
-	case <-room:
-		return nil, errRoom
-	case <-ctx.Done():
-		if p.drop(&c.exchange) {
-			p.cancelled(c.id)
-			return nil, fromContext(ctx, c.command)
+	left := ctx.Done()
+	if left == nil && room == nil {
+		<-c.done // a select is dearer
+	} else {
+		select {
+		case <-c.done:
+		case <-room:
+			return nil, errRoom
+		case <-left:
+			if p.drop(&c.exchange) {
+				p.cancelled(c.id)
+				return nil, fromContext(ctx, c.command)
+			}
+			<-c.done
 		}
-		<-c.done
 	}
 	if err := c.outcome.failed(c.command); err != nil {
 		return nil, err

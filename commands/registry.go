@@ -91,11 +91,8 @@ type Registry struct {
 	router atomic.Pointer[peer] // the link to the router, nil while it is down; written under mu
 	closed atomic.Bool
 
-	calls sync.Pool     // of *call
-	jobs  chan *serving // to the goroutines that are idle
-	idle  atomic.Int64  // how many those are
-	ended chan struct{} // closed by Close: they end
-	once  sync.Once     // closes it
+	calls   sync.Pool // of *call
+	workers workers
 
 	mu       sync.Mutex
 	reserved map[string]*registration // guarded by mu: IDs that wait for the router's ack
@@ -125,7 +122,6 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		forwarded: bus.NewTTLStore(cfg.RequestTTL, bus.TTLStoreOptions{MaxKeys: b.Options().DedupeKeys}),
 		reserved:  make(map[string]*registration),
 		peers:     make(map[string]*peer),
-		jobs:      make(chan *serving), ended: make(chan struct{}),
 	}
 	r.deadlines.expire = r.expired
 	r.wrapped = b.Wrap(r.innermost)
@@ -181,7 +177,7 @@ func (r *Registry) Close() error {
 	err := r.bus.Close()
 	r.hub.Close()
 	r.deadlines.stop()
-	r.once.Do(func() { close(r.ended) })
+	r.workers.close()
 	return errors.Join(err, r.forwarded.Close())
 }
 

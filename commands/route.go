@@ -125,8 +125,11 @@ func (p *peer) enter(s *serving) bool {
 
 // forwardID returns the ID under which a request goes out on a link: its own,
 // unless that was used there within RequestTTL. The far side would take the
-// second one for a redelivery of the first.
+// second one for a redelivery of the first, except of parcels.
 func (r *Registry) forwardID(to *peer, id string) string {
+	if to.link.Parcels() {
+		return id
+	}
 	fresh, err := r.forwarded.Reserve(context.Background(), to.link.ID()+"/"+id)
 	if err != nil || !fresh {
 		return bus.NewID()

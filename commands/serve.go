@@ -41,7 +41,7 @@ func (p *peer) admit(d *bus.Delivery, cmd *command) {
 	}
 	switch p.place(s) {
 	case running:
-		p.r.start(s)
+		p.r.workers.start(s)
 	case overloaded:
 		p.r.stats.refused.Add(1)
 		s.refuse(&bus.Fault{Code: string(Internal), Message: fmt.Sprintf("overloaded: %d requests are waiting already", p.r.cfg.MaxBacklog)})
@@ -82,40 +82,6 @@ func (p *peer) place(s *serving) placement {
 	return got
 }
 
-// maxIdle bounds the goroutines that a registry keeps for the next request.
-// One that has run before has grown its stack already; growing a new one
-// costs as much as a small handler.
-const maxIdle = 64
-
-// start runs s on a goroutine that is idle, or on a new one.
-func (r *Registry) start(s *serving) {
-	select {
-	case r.jobs <- s:
-	default:
-		go r.work(s)
-	}
-}
-
-// work serves requests until too many goroutines are idle, or the registry closes.
-func (r *Registry) work(s *serving) {
-	for {
-		for s != nil {
-			s = s.run()
-		}
-		if r.idle.Add(1) > maxIdle {
-			r.idle.Add(-1)
-			return
-		}
-		select {
-		case s = <-r.jobs:
-			r.idle.Add(-1)
-		case <-r.ended:
-			r.idle.Add(-1)
-			return
-		}
-	}
-}
-
 // run serves s, and returns what has come to wait for its place meanwhile.
 func (s *serving) run() (next *serving) {
 	exited := true // by runtime.Goexit in a handler, unless cleared
@@ -123,7 +89,7 @@ func (s *serving) run() (next *serving) {
 		s.p.r.bus.End()
 		next = s.p.next(s.lane)
 		if exited && next != nil {
-			go s.p.r.work(next)
+			s.p.r.workers.start(next)
 		}
 	}()
 	s.serve()

@@ -110,16 +110,44 @@ func (c *consumer) help() {
 	c.turn = publishers
 	mu.Unlock()
 	c.fn(msg)
-	mu.Lock()
+	c.helpEnded()
+}
+
+// helpEnded ends a publisher's turn.
+func (c *consumer) helpEnded() {
+	c.topic.mu.Lock()
 	c.turn = nobodys
 	if len(c.queue) > 0 && !c.gone {
 		c.turn = goroutines
 	}
 	look := c.turn == goroutines || c.gone
-	mu.Unlock()
+	c.topic.mu.Unlock()
 	if look {
 		c.signal()
 	}
+}
+
+// direct is take and help in one, for the message that nothing waits before and nobody else receives. It reports
+// whether it has done it.
+func (t *topic) direct(msg *message.Message) bool {
+	t.mu.Lock()
+	if len(t.consumers) != 1 || len(t.subs) > 0 || t.queueing > 0 {
+		t.mu.Unlock()
+		return false
+	}
+	c := t.consumers[0]
+	if c.turn != nobodys || len(c.queue) > 0 || c.gone {
+		t.mu.Unlock()
+		return false
+	}
+	c.turn = publishers
+	t.counts.Published++
+	t.counts.Delivered++
+	t.counts.Acked++
+	t.mu.Unlock()
+	c.fn(msg)
+	c.helpEnded()
+	return true
 }
 
 func (c *consumer) signal() {

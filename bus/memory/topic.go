@@ -51,6 +51,9 @@ var errNoRoute = errors.New("memory: no subscription")
 // be it waits for room; it stops waiting when closing is closed, or call or
 // the context of the message that is next is done.
 func (t *topic) publish(call context.Context, closing <-chan struct{}, msgs []*message.Message) (int, error) {
+	if len(msgs) == 1 && t.direct(msgs[0]) {
+		return 1, nil
+	}
 	n, err := t.enqueue(call, closing, msgs)
 	if fed := t.fed.Load(); fed != nil && n > 0 {
 		for _, c := range *fed {
