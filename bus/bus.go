@@ -97,7 +97,8 @@ type Layer func(*Link) Receiver
 type Receiver interface {
 	// Opened is called once, before anything is received.
 	Opened()
-	// Receive reports whether the message is of a type that the layer handles.
+	// Receive reports whether the message is of a type that the layer handles. Of what it is given, it may keep the
+	// parts of the envelope, and the delivery of an ExecuteRequest; other deliveries are used again.
 	Receive(*Delivery) bool
 	// Unsent tells of a message that Send took and that could not be published.
 	Unsent(t Type, id string, err error)

@@ -90,8 +90,8 @@ type Delivery struct {
 	// Message is what was received, acked already.
 	Message *message.Message
 
-	parcel bool // it came as one: handed over by a link in this process, once
-	once   bool // guarded by Link.receiving: of a parcel: it got through dedupe
+	parcel *parcel // that it came as: handed over by a link in this process, once
+	once   bool    // guarded by Link.receiving: of a parcel: it got through dedupe
 }
 
 // Value implements context.Context.

@@ -63,6 +63,10 @@ type Envelope struct {
 
 	// Deadline is the time that remains to the caller of an ExecuteRequest; 0 is unknown.
 	Deadline time.Duration
+	// Expires is the end of Deadline on this process's clock, which a link knows best: it wins over Deadline where an
+	// envelope is sent. A request that was received has it, if it has a deadline at all; one that came from a link in this
+	// process may have no Deadline beside it.
+	Expires time.Time
 	// Life is the time for which an event may still be relayed; 0 is the whole EventTTL.
 	Life time.Duration
 	// Depth counts the handlers and listeners that caused this message.

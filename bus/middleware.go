@@ -40,7 +40,7 @@ func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerF
 	return func(m *message.Message) ([]*message.Message, error) {
 		d, ok := DeliveryFrom(m.Context())
 		switch {
-		case ok && d.Envelope.Type == ExecuteRequest && d.parcel:
+		case ok && d.Envelope.Type == ExecuteRequest && d.parcel != nil:
 			return b.once(d, m, h)
 		case ok && d.Envelope.Type == ExecuteRequest:
 			return request(m)

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -15,7 +16,8 @@ import (
 // Binary. What is not received by a link has to be unpacked first: see [Unpack].
 type ParcelPublisher interface {
 	message.Publisher
-	PublishParcel(topic string, m *message.Message) error
+	// PublishParcels publishes in order. The messages, and the slice, are the publisher's until it returns.
+	PublishParcels(topic string, parcels ...*message.Message) error
 }
 
 // ParcelSubscriber is a subscriber inside one process that is told that a link
@@ -39,8 +41,23 @@ func Unpack(m *message.Message) error {
 // message, until a link receives that: from then on its delivery is.
 type parcel struct {
 	msg      message.Message
+	self     [1]*message.Message // msg, as arguments
 	received atomic.Bool
 	Delivery
+}
+
+// parcels holds those that have been opened, and are nobody's.
+var parcels = sync.Pool{New: func() any { return new(parcel) }}
+
+// recycle gives a parcel back that was received as m. Nobody else has it if m is the very message that was packed; and a
+// receiver keeps no delivery, except of a request.
+func (d *Delivery) recycle(m *message.Message) {
+	p := d.parcel
+	if p == nil || m != &p.msg || d.Envelope.Type == ExecuteRequest || d.Link.bus.readers {
+		return
+	}
+	*p = parcel{}
+	parcels.Put(p)
 }
 
 // pack makes the parcel of e, and returns its message.
@@ -51,9 +68,11 @@ func pack(e *Envelope) (*message.Message, error) {
 	if e.ID == "" && e.Type.needsID() {
 		e.ID = NewID()
 	}
-	p := &parcel{Delivery: Delivery{Context: context.Background(), Envelope: *e, parcel: true}}
+	p := parcels.Get().(*parcel)
+	p.Context, p.Envelope, p.parcel = context.Background(), *e, p
 	p.msg.Payload = message.Payload(e.Body)
 	p.msg.SetContext(p)
+	p.self[0] = &p.msg
 	return &p.msg, nil
 }
 
@@ -80,6 +99,7 @@ func unpack(m *message.Message, e *Envelope) error {
 	if e.ID == "" {
 		e.ID = NewID()
 	}
+	e.settleDeadline()
 	written, err := binaryCodec{}.write(e)
 	if err == nil {
 		m.UUID, m.Metadata, m.Payload = written.UUID, written.Metadata, written.Payload

@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -87,6 +88,7 @@ func (l *Link) receive(m *message.Message) {
 	if err := l.dispatch(m); err != nil {
 		l.Reject(d, err)
 	}
+	d.recycle(m)
 }
 
 // open finds out what m is.
@@ -95,6 +97,9 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 	if !ok || !l.Binary() {
 		d = &Delivery{Context: l.ctx, Link: l, Message: m}
 		d.Envelope, err = l.codec.Unmarshal(m)
+		if d.Envelope.Deadline > 0 {
+			d.Envelope.Expires = time.Now().Add(d.Envelope.Deadline)
+		}
 		return d, err
 	}
 	if !p.received.CompareAndSwap(false, true) {

@@ -72,7 +72,7 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 	}
 	defer l.recovered("publisher", &err)
 	if l.parcels != nil {
-		return l.parcels.PublishParcel(l.ch.Out, it.msg)
+		return l.parcels.PublishParcels(l.ch.Out, it.msg.Context().(*parcel).self[:]...)
 	}
 	return l.ch.Publisher.Publish(l.ch.Out, it.msg)
 }

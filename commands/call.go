@@ -154,16 +154,16 @@ func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl ti
 	}
 	c := p.r.newCall(id, listed)
 	defer p.r.release(c)
-	if !p.begin(&c.exchange, bus.NewID(), ttl) {
+	if !p.begin(&c.exchange, bus.NewID(), time.Now().Add(ttl)) {
 		return nil, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}
-	left := ttl // of the caller's time, right after begin
-	if _, limited := ctx.Deadline(); limited {
-		left = remaining(ctx, c.deadline)
+	expires := c.deadline
+	if at, limited := ctx.Deadline(); limited && at.Before(expires) {
+		expires = at
 	}
-	for ; ; left = remaining(ctx, c.deadline) {
+	for {
 		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
-			Deadline: left, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
+			Expires: expires, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
 		if err == nil {
 			return p.await(ctx, c, nil)
 		}
@@ -179,14 +179,6 @@ func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl ti
 			}
 		}
 	}
-}
-
-// remaining is the time that the caller still has.
-func remaining(ctx context.Context, deadline time.Time) time.Duration {
-	if at, ok := ctx.Deadline(); ok && at.Before(deadline) {
-		deadline = at
-	}
-	return max(time.Microsecond, time.Until(deadline))
 }
 
 var errRoom = errors.New("there is room in the link's queue")

@@ -52,9 +52,9 @@ func (o *outcome) failed(command string) *Error {
 // begin puts ex into the table under id, or under a fresh ID if that one is
 // in use or was used lately, and starts its deadline. It fails once the link
 // has closed.
-func (p *peer) begin(ex *exchange, id string, ttl time.Duration) bool {
+func (p *peer) begin(ex *exchange, id string, deadline time.Time) bool {
 	ex.to = p
-	ex.deadline = time.Now().Add(ttl)
+	ex.deadline = deadline
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()

@@ -25,7 +25,7 @@ type registration struct {
 // request sends the registration to the router. It always settles.
 func (p *peer) request(reg *registration, ttl time.Duration) {
 	reg.owner = reg
-	if !p.begin(&reg.exchange, bus.NewID(), ttl) {
+	if !p.begin(&reg.exchange, bus.NewID(), time.Now().Add(ttl)) {
 		reg.settle(outcome{err: disconnected(reg.command, p.link.ID(), bus.ErrNotConnected)})
 		return
 	}

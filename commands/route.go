@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"time"
 
 	"github.com/leatbus/leat/bus"
 )
@@ -76,14 +77,14 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	}
 	rt := &route{exchange: exchange{command: e.Name, listed: listed}, origin: p, originID: e.ID}
 	rt.owner = rt
-	ttl := e.Deadline
-	if ttl <= 0 {
-		ttl = p.r.cfg.RequestTTL
+	expires := e.Expires
+	if expires.IsZero() {
+		expires = time.Now().Add(p.r.cfg.RequestTTL)
 	}
 	if p.serves(e.ID) {
 		return
 	}
-	if !to.begin(&rt.exchange, p.r.forwardID(to, e.ID), ttl) {
+	if !to.begin(&rt.exchange, p.r.forwardID(to, e.ID), expires) {
 		p.refuse(e.ID, disconnected(e.Name, to.link.ID(), bus.ErrNotConnected).fault())
 		return
 	}
@@ -92,7 +93,7 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	}
 	p.r.stats.forwarded.Add(1)
 	err := to.link.Send(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body,
-		Deadline: ttl, Depth: e.Depth, Hops: e.Hops + 1, Metadata: e.Metadata})
+		Expires: expires, Depth: e.Depth, Hops: e.Hops + 1, Metadata: e.Metadata})
 	if err != nil && to.drop(&rt.exchange) {
 		rt.settle(outcome{err: sendFailure(e.Name, to, err)})
 	}

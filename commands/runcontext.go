@@ -95,13 +95,20 @@ func (c *runContext) AfterFunc(f func()) (stop func() bool) {
 
 // end ends the context, unless it has ended before.
 func (c *runContext) end(err error) {
+	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		err = context.DeadlineExceeded // the caller has left because of it, and was faster to say so
+	}
+	c.finish(err)
+}
+
+// over ends it because the run has.
+func (c *runContext) over() { c.finish(context.Canceled) }
+
+func (c *runContext) finish(err error) {
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()
 		return
-	}
-	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
-		err = context.DeadlineExceeded // the caller has left because of it, and was faster to say so
 	}
 	c.err = err
 	if c.timer != nil {

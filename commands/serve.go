@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/leatbus/leat/bus"
 )
@@ -36,9 +35,7 @@ type lane struct {
 // for one that ends, or refuses it. It runs on the pump.
 func (p *peer) admit(d *bus.Delivery, cmd *command) {
 	s := &serving{runContext: runContext{Delivery: d}, p: p, cmd: cmd, lane: &p.lanes[d.Envelope.Depth]}
-	if d.Envelope.Deadline > 0 {
-		s.deadline = time.Now().Add(d.Envelope.Deadline)
-	}
+	s.deadline = d.Envelope.Expires
 	switch p.place(s) {
 	case running:
 		p.r.workers.start(s)
@@ -118,7 +115,7 @@ func (p *peer) next(l *lane) *serving {
 
 // serve runs the handler and sends the reply.
 func (s *serving) serve() {
-	defer s.end(context.Canceled)
+	defer s.over()
 	s.result = result{fault: exitedFault}
 	defer s.reply() // also when the handler calls runtime.Goexit
 	s.result = s.p.r.serve(s)

@@ -180,16 +180,18 @@ func (g *gate) wait() error {
 // parcelGate is the gate of a Pub/Sub that hands on what it is given.
 type parcelGate struct{ gate }
 
-func (g *parcelGate) PublishParcel(topic string, m *message.Message) error {
+func (g *parcelGate) PublishParcels(topic string, parcels ...*message.Message) error {
 	if err := g.wait(); err != nil {
 		return err
 	}
 	if !g.to.link {
-		if err := bus.Unpack(m); err != nil {
-			return err
+		for _, m := range parcels {
+			if err := bus.Unpack(m); err != nil {
+				return err
+			}
 		}
 	}
-	return g.pair.pubsub.Publish(topic, m)
+	return g.pair.pubsub.Publish(topic, parcels...)
 }
 
 // Close does nothing: the pair closes what it made.
