@@ -106,6 +106,12 @@ type Receiver interface {
 	Closed(err error)
 }
 
+// ValueReceiver is a receiver that takes an Envelope.Value instead of a Body in requests and their responses.
+type ValueReceiver interface {
+	Receiver
+	ReceivesValues()
+}
+
 // New returns a bus without links. It has no goroutine of its own.
 func New(o Options) *Bus {
 	o = o.withDefaults()

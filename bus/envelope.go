@@ -56,6 +56,9 @@ type Envelope struct {
 	// definitions (ListResponse), as JSON. Nil means absent; an explicit
 	// null is the four bytes "null".
 	Body json.RawMessage
+	// Value stands for the Body in process, where nobody has asked for the bytes yet; nil otherwise. A layer sees one
+	// only if it is a [ValueReceiver].
+	Value Value
 	// Fault is set on a response that refuses or reports a failure.
 	Fault *Fault
 
@@ -78,6 +81,21 @@ type Envelope struct {
 	// Metadata holds the entries that are not leat's own, such as traceparent
 	// or correlation_id. Nil when there are none. A hop passes them on.
 	Metadata message.Metadata
+}
+
+// Value is a body that is not encoded. It is immutable, and shares no memory that can be changed.
+type Value interface {
+	// Encode returns the body.
+	Encode() json.RawMessage
+	// Size bounds its length, in bytes.
+	Size() int
+}
+
+// encode makes the Body of a Value.
+func (e *Envelope) encode() {
+	if e.Value != nil {
+		e.Body, e.Value = e.Value.Encode(), nil
+	}
 }
 
 // Fault is the failure that a response reports.

@@ -23,6 +23,7 @@ type Link struct {
 	log     *slog.Logger
 	out     *outbox
 	layers  []Receiver
+	values  bool // the first of them takes values
 	inbound message.HandlerFunc
 
 	ctx       context.Context // of what is received; ends when the link begins to close
@@ -83,6 +84,9 @@ func newLink(b *Bus, ch *Channel) *Link {
 func (l *Link) use(layers []Layer) {
 	for _, layer := range layers {
 		l.layers = append(l.layers, layer(l))
+	}
+	if len(l.layers) > 0 {
+		_, l.values = l.layers[0].(ValueReceiver)
 	}
 }
 

@@ -99,6 +99,7 @@ func unpack(m *message.Message, e *Envelope) error {
 	if e.ID == "" {
 		e.ID = NewID()
 	}
+	e.encode()
 	e.settleDeadline()
 	written, err := binaryCodec{}.write(e)
 	if err == nil {

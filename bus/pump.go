@@ -107,8 +107,12 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 	}
 	d = &p.Delivery
 	d.Context, d.Link, d.Message = l.ctx, l, m
-	if l.bus.readers {
+	switch v := d.Envelope.Value; {
+	case l.bus.readers:
 		err = unpack(m, &d.Envelope)
+	case v != nil && (!l.values || v.Size() > l.bus.opts.MaxMessageBytes):
+		d.Envelope.encode()
+		m.Payload = message.Payload(d.Envelope.Body)
 	}
 	return d, err
 }

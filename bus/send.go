@@ -46,11 +46,15 @@ func (l *Link) PostReply(e Envelope, m *message.Message) error {
 
 func (l *Link) marshal(e *Envelope) (*message.Message, error) {
 	if l.parcels != nil {
+		if e.Value != nil && e.Value.Size() > l.bus.opts.MaxMessageBytes {
+			e.encode()
+		}
 		return pack(e)
 	}
 	if e.ID == "" {
 		e.ID = NewID()
 	}
+	e.encode()
 	e.settleDeadline()
 	return l.codec.Marshal(*e)
 }

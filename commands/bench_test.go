@@ -34,9 +34,36 @@ func BenchmarkLocalCall(b *testing.B) {
 	}
 }
 
+// addBytes is math.add for types whose values could share memory, and are encoded and decoded on the way.
+var addBytes = commands.Define[jsonSum, jsonInt]("math.add.json", "Add two integers")
+
+type jsonSum struct {
+	A     int    `json:"a"`
+	B     int    `json:"b"`
+	Notes []byte `json:"notes,omitempty"`
+}
+
+type jsonInt struct {
+	N     int    `json:"n"`
+	Notes []byte `json:"notes,omitempty"`
+}
+
 // BenchmarkPairCall is math.add across a pair.
 func BenchmarkPairCall(b *testing.B) {
 	b.Run("gochannel", func(b *testing.B) { benchmarkPairCall(b) })
+	b.Run("memory-json", func(b *testing.B) {
+		ctx := context.Background()
+		root, worker := benchmarkPair(b, memoryPair())
+		if err := commands.Register(ctx, worker, addBytes, func(_ context.Context, s jsonSum) (jsonInt, error) { return jsonInt{N: s.A + s.B}, nil }); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			if n, err := commands.Execute(ctx, root, addBytes, jsonSum{A: 7, B: 11}); n.N != 18 || err != nil {
+				b.Fatal(n, err)
+			}
+		}
+	})
 	b.Run("memory", func(b *testing.B) {
 		benchmarkPairCall(b, memoryPair())
 	})

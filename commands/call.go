@@ -58,26 +58,26 @@ func (r *Registry) enter(ctx context.Context, id string) error {
 }
 
 // execute calls a command with an encoded request: here, or wherever it is.
-func (r *Registry) execute(ctx context.Context, id string, body json.RawMessage, ttl time.Duration) (json.RawMessage, error) {
+func (r *Registry) execute(ctx context.Context, id string, in content, ttl time.Duration) (content, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fromContext(ctx, id)
+		return content{}, fromContext(ctx, id)
 	}
 	if err := r.enter(ctx, id); err != nil {
-		return nil, err
+		return content{}, err
 	}
 	defer r.bus.End()
 	cmd := r.lookup(id)
 	if cmd != nil && cmd.owner == nil {
-		return r.local(ctx, cmd, body)
+		return r.local(ctx, cmd, in)
 	}
 	to, err := r.resolve(id, cmd)
 	if err != nil {
-		return nil, err
+		return content{}, err
 	}
 	if depth := bus.Depth(ctx); depth > bus.MaxDepth {
-		return nil, tooDeep(id)
+		return content{}, tooDeep(id)
 	}
-	return to.call(ctx, id, body, ttl, cmd != nil)
+	return to.call(ctx, id, in, ttl, cmd != nil)
 }
 
 // resolve says where a command that is not local is sent to.
@@ -99,22 +99,21 @@ func (r *Registry) resolve(id string, cmd *command) (*peer, error) {
 }
 
 // local runs a local command on the caller's goroutine, with its ctx.
-func (r *Registry) local(ctx context.Context, cmd *command, body json.RawMessage) (json.RawMessage, error) {
+func (r *Registry) local(ctx context.Context, cmd *command, in content) (out content, err error) {
 	depth := bus.Depth(ctx)
 	if depth > bus.MaxDepth {
-		return nil, tooDeep(cmd.def.ID)
+		return content{}, tooDeep(cmd.def.ID)
 	}
 	run := bus.WithDepth(ctx, depth+1)
-	var err error
 	if r.wrapped == nil {
-		body, err = r.invoke(run, cmd, body)
+		out, err = r.invoke(run, cmd, in, true)
 	} else {
-		body, err = r.localWrapped(run, cmd, body, depth)
+		out.body, err = r.localWrapped(run, cmd, in.json(), depth)
 	}
 	if err != nil {
-		return nil, localFailure(ctx, cmd.def.ID, err)
+		return content{}, localFailure(ctx, cmd.def.ID, err)
 	}
-	return body, nil
+	return out, nil
 }
 
 // localWrapped makes the message that the handler middleware is to see.
@@ -148,28 +147,28 @@ func localFailure(ctx context.Context, id string, err error) (failed error) {
 }
 
 // call sends the request to the peer and waits for the reply.
-func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl time.Duration, listed bool) (json.RawMessage, error) {
+func (p *peer) call(ctx context.Context, id string, in content, ttl time.Duration, listed bool) (content, error) {
 	if ttl <= 0 {
 		ttl = p.r.cfg.RequestTTL
 	}
 	c := p.r.newCall(id, listed)
 	defer p.r.release(c)
 	if !p.begin(&c.exchange, bus.NewID(), time.Now().Add(ttl)) {
-		return nil, disconnected(id, p.link.ID(), bus.ErrNotConnected)
+		return content{}, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}
 	expires := c.deadline
 	if at, limited := ctx.Deadline(); limited && at.Before(expires) {
 		expires = at
 	}
 	for {
-		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
+		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: in.body, Value: in.value,
 			Expires: expires, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
 		if err == nil {
 			return p.await(ctx, c, nil)
 		}
 		if !errors.Is(err, bus.ErrFull) {
 			if p.drop(&c.exchange) {
-				return nil, sendFailure(id, p, err)
+				return content{}, sendFailure(id, p, err)
 			}
 			return p.await(ctx, c, nil)
 		}
@@ -186,7 +185,7 @@ var errRoom = errors.New("there is room in the link's queue")
 // await waits for the outcome, or for room to send the request, which it
 // reports as errRoom. A caller who leaves takes the exchange along, unless the
 // outcome was faster.
-func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (json.RawMessage, error) {
+func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (content, error) {
 	left := ctx.Done()
 	if left == nil && room == nil {
 		<-c.done // a select is dearer
@@ -194,19 +193,19 @@ func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (json.R
 		select {
 		case <-c.done:
 		case <-room:
-			return nil, errRoom
+			return content{}, errRoom
 		case <-left:
 			if p.drop(&c.exchange) {
 				p.cancelled(c.id)
-				return nil, fromContext(ctx, c.command)
+				return content{}, fromContext(ctx, c.command)
 			}
 			<-c.done
 		}
 	}
 	if err := c.outcome.failed(c.command); err != nil {
-		return nil, err
+		return content{}, err
 	}
-	return c.outcome.body, nil
+	return c.outcome.content, nil
 }
 
 // sendFailure is the error of a request that the link did not take.

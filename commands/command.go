@@ -128,24 +128,24 @@ func Register[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res
 }
 
 // encoded is h behind validation and decoding, in front of encoding.
-func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) RawHandler {
-	return func(ctx context.Context, body json.RawMessage) (json.RawMessage, error) {
-		var req Req
+func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) handler {
+	return func(ctx context.Context, in content, asIs bool) (out content, err error) {
 		if c.request != nil {
-			if err := c.request.Validate(body); err != nil {
-				return nil, invalid(err)
+			in = content{body: in.json()}
+			if err := c.request.Validate(in.body); err != nil {
+				return out, invalid(err)
 			}
 		}
-		if err := c.req.DecodeStrict(body, &req); err != nil {
-			return nil, invalid(err)
+		req, err := unwrap[Req](in, c.req.DecodeStrict)
+		if err != nil {
+			return out, invalid(err)
 		}
 		res, err := h(ctx, req)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
-		out, err := payload.Encode(&res)
-		if err != nil {
-			return nil, fmt.Errorf("the handler's result does not encode: %w", err)
+		if out, err = wrap(c.res, res, asIs); err != nil {
+			return out, fmt.Errorf("the handler's result does not encode: %w", err)
 		}
 		return out, nil
 	}

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -32,7 +31,7 @@ type settler interface {
 
 // outcome is how an exchange ended: with a reply, or with err.
 type outcome struct {
-	body     json.RawMessage
+	content
 	fault    *bus.Fault
 	metadata message.Metadata
 	err      *Error // instead of a reply
@@ -117,7 +116,7 @@ func (p *peer) answered(e *bus.Envelope) {
 		p.r.stats.late.Add(1)
 		return
 	}
-	o := outcome{body: e.Body, fault: e.Fault, metadata: e.Metadata}
+	o := outcome{content: content{e.Body, e.Value}, fault: e.Fault, metadata: e.Metadata}
 	if p.stale(ex, e.Fault) {
 		e.Fault.Unrouted = true
 		p.r.evict(ex.command, p)

@@ -61,15 +61,15 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if c.req == nil {
 		return res, &Error{Code: InvalidRequest, Message: "execute: the zero Command: use Define"}
 	}
-	body, err := payload.Encode(&req)
+	in, err := wrap(c.req, req, true)
 	if err != nil {
 		return res, &Error{Code: InvalidRequest, Command: c.def.ID, Message: "the request does not encode: " + err.Error(), Err: err}
 	}
-	out, err := r.execute(ctx, c.def.ID, body, c.ttl)
+	out, err := r.execute(ctx, c.def.ID, in, c.ttl)
 	if err != nil {
 		return res, err
 	}
-	if err := c.res.Decode(out, &res); err != nil {
+	if res, err = unwrap[Res](out, c.res.Decode); err != nil {
 		var zero Res
 		return zero, &Error{Code: Internal, Command: c.def.ID, Message: "the result does not fit: " + err.Error(), Err: err}
 	}
@@ -85,5 +85,9 @@ func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessag
 			return nil, &Error{Code: InvalidRequest, Command: id, Message: "invalid request: " + err.Error(), Err: err}
 		}
 	}
-	return r.execute(ctx, id, req, 0)
+	out, err := r.execute(ctx, id, content{body: req}, 0)
+	if err != nil {
+		return nil, err
+	}
+	return out.json(), nil
 }

@@ -15,7 +15,7 @@ import (
 // result is what a handler run gave: a body or a fault, and with handler
 // middleware the reply as the chain produced it.
 type result struct {
-	body     json.RawMessage
+	content
 	fault    *bus.Fault
 	metadata message.Metadata
 	message  *message.Message
@@ -25,11 +25,11 @@ type result struct {
 func (r *Registry) serve(s *serving) result {
 	e := &s.Envelope
 	if r.wrapped == nil {
-		body, err := r.invoke(s, s.cmd, e.Body)
+		out, err := r.invoke(s, s.cmd, content{e.Body, e.Value}, s.p.link.Parcels())
 		if err != nil {
 			return result{fault: faultOf(err)}
 		}
-		return result{body: body}
+		return result{content: out}
 	}
 	m := s.Message
 	if !s.p.link.Binary() {
@@ -42,14 +42,14 @@ func (r *Registry) serve(s *serving) result {
 	if err != nil {
 		return result{fault: faultOf(err)}
 	}
-	return result{body: reply.Body, fault: reply.Fault, metadata: reply.Metadata, message: m}
+	return result{content: content{body: reply.Body}, fault: reply.Fault, metadata: reply.Metadata, message: m}
 }
 
 // invoke runs the handler on the caller's goroutine, without middleware. A
 // panic becomes an error.
-func (r *Registry) invoke(ctx context.Context, cmd *command, body json.RawMessage) (out json.RawMessage, err error) {
+func (r *Registry) invoke(ctx context.Context, cmd *command, in content, asIs bool) (out content, err error) {
 	defer r.recovered(cmd, &err)
-	return cmd.handler(ctx, body)
+	return cmd.handler(ctx, in, asIs)
 }
 
 // recovered turns a panic into an error, and logs it with its stack, which
@@ -112,11 +112,11 @@ func (r *Registry) innermost(m *message.Message) ([]*message.Message, error) {
 	if !ok {
 		return nil, errReplaced
 	}
-	out, err := inv.cmd.handler(m.Context(), absent(m.Payload))
+	out, err := inv.cmd.handler(m.Context(), content{body: absent(m.Payload)}, false)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := bus.Binary.Marshal(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: inv.thread, Body: out})
+	reply, err := bus.Binary.Marshal(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: inv.thread, Body: out.body})
 	if err != nil {
 		return nil, err
 	}

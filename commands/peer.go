@@ -54,6 +54,9 @@ func (p *peer) Opened() {
 	}
 }
 
+// ReceivesValues says that requests and replies may come without a Body.
+func (*peer) ReceivesValues() {}
+
 // Receive dispatches the messages that are about commands.
 func (p *peer) Receive(d *bus.Delivery) bool {
 	e := &d.Envelope

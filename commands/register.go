@@ -20,7 +20,7 @@ func (r *Registry) RegisterRaw(ctx context.Context, def bus.Definition, h RawHan
 	if h == nil {
 		return fmt.Errorf("register %q: nil handler", def.ID)
 	}
-	cmd := &command{def: def, handler: h}
+	cmd := &command{def: def}
 	var schema *payload.Schema
 	if def.Schema != nil {
 		for name, s := range map[string]json.RawMessage{"request": def.Schema.Request, "response": def.Schema.Response} {
@@ -46,9 +46,9 @@ func compile(schema json.RawMessage) (*payload.Schema, error) {
 
 // checked puts validation before h: the schema where there is one, else that
 // the request is JSON at all; and makes sure that the result is.
-func checked(schema *payload.Schema, h RawHandler) RawHandler {
-	return func(ctx context.Context, req json.RawMessage) (json.RawMessage, error) {
-		var err error
+func checked(schema *payload.Schema, h RawHandler) handler {
+	return func(ctx context.Context, in content, _ bool) (out content, err error) {
+		req := in.json()
 		switch {
 		case schema != nil:
 			err = schema.Validate(req)
@@ -56,15 +56,15 @@ func checked(schema *payload.Schema, h RawHandler) RawHandler {
 			err = payload.Valid(req)
 		}
 		if err != nil {
-			return nil, invalid(err)
+			return out, invalid(err)
 		}
-		res, err := h(ctx, req)
-		if err == nil && res != nil {
-			if verr := payload.Valid(res); verr != nil {
-				return nil, fmt.Errorf("the handler's result is not JSON: %w", verr)
+		out.body, err = h(ctx, req)
+		if err == nil && out.body != nil {
+			if verr := payload.Valid(out.body); verr != nil {
+				return content{}, fmt.Errorf("the handler's result is not JSON: %w", verr)
 			}
 		}
-		return res, err
+		return out, err
 	}
 }
 

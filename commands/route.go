@@ -92,7 +92,7 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 		return
 	}
 	p.r.stats.forwarded.Add(1)
-	err := to.link.Send(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body,
+	err := to.link.Send(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body, Value: e.Value,
 		Expires: expires, Depth: e.Depth, Hops: e.Hops + 1, Metadata: e.Metadata})
 	if err != nil && to.drop(&rt.exchange) {
 		rt.settle(outcome{err: sendFailure(e.Name, to, err)})
@@ -163,7 +163,7 @@ func (rt *route) settle(o outcome) {
 	}
 	p.mu.Unlock()
 	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: rt.originID,
-		Body: o.body, Fault: o.fault, Metadata: o.metadata}
+		Body: o.body, Value: o.value, Fault: o.fault, Metadata: o.metadata}
 	switch {
 	case o.err != nil:
 		e.Fault = o.err.fault()

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"unicode"
@@ -95,21 +94,20 @@ func methodID(prefix, name string) string {
 }
 
 // reflected is [Command.encoded] for a method whose types are known only now.
-func reflected(m reflect.Value, req *payload.Type) RawHandler {
-	in := m.Type().In(1)
-	return func(ctx context.Context, body json.RawMessage) (json.RawMessage, error) {
-		arg := reflect.New(in)
-		if err := req.DecodeStrict(body, arg.Interface()); err != nil {
-			return nil, invalid(err)
+func reflected(m reflect.Value, req *payload.Type) handler {
+	kind := m.Type().In(1)
+	return func(ctx context.Context, in content, _ bool) (out content, err error) {
+		arg := reflect.New(kind)
+		if err := req.DecodeStrict(in.json(), arg.Interface()); err != nil {
+			return out, invalid(err)
 		}
-		out := m.Call([]reflect.Value{reflect.ValueOf(ctx), arg.Elem()})
-		if err, _ := out[1].Interface().(error); err != nil {
-			return nil, err
+		results := m.Call([]reflect.Value{reflect.ValueOf(ctx), arg.Elem()})
+		if err, _ := results[1].Interface().(error); err != nil {
+			return out, err
 		}
-		body, err := payload.Encode(out[0].Interface())
-		if err != nil {
-			return nil, fmt.Errorf("the handler's result does not encode: %w", err)
+		if out.body, err = payload.Encode(results[0].Interface()); err != nil {
+			return out, fmt.Errorf("the handler's result does not encode: %w", err)
 		}
-		return body, nil
+		return out, nil
 	}
 }

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -15,8 +14,8 @@ type command struct {
 	owner      *peer // where it is executed; nil is here
 	registered bool  // remote: the peer registered it, and it is escalated; else it was only listed
 
-	handler func(context.Context, json.RawMessage) (json.RawMessage, error) // local: the encoded way
-	typed   any                                                             // local: func(context.Context, Req) (Res, error), where nothing but the types decides what fits
+	handler handler // local
+	typed   any     // local: func(context.Context, Req) (Res, error), where nothing but the types decides what fits
 }
 
 func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }

@@ -16,6 +16,7 @@ type Type struct {
 	void    bool
 	raw     bool // json.RawMessage itself
 	schema  json.RawMessage
+	plain   *asIs // nil if values have to be encoded
 
 	strict, tolerant v2.Options
 	// scanAlways says that even a tolerant decode of data without a null needs the scan.
@@ -43,6 +44,7 @@ func For(t reflect.Type) (*Type, error) {
 		strict:     strictOptions,
 		tolerant:   tolerantOptions,
 		scanAlways: a.stringified,
+		plain:      plainOf(t),
 	}
 	if a.numbers {
 		p.strict = v2.JoinOptions(p.strict, numberOptions)
