@@ -32,7 +32,9 @@ var errSubscriptionEnded = fmt.Errorf("%w: subscription ended", ErrPeerClosed)
 // called is the pump of a subscription that calls.
 func (l *Link) called(m *message.Message) {
 	<-l.started
-	m.Ack()
+	if l.bus.readers {
+		m.Ack() // nobody waits for it; middleware may look
+	}
 	l.receive(m)
 }
 

@@ -57,8 +57,8 @@ func (r *Registry) enter(ctx context.Context, id string) error {
 	return &Error{Code: ChannelDisconnected, Command: id, Message: "registry is shutting down"}
 }
 
-// execute calls a command with an encoded request: here, or wherever it is.
-func (r *Registry) execute(ctx context.Context, id string, in content, ttl time.Duration) (content, error) {
+// execute calls a command: here, or wherever it is. cmd is what the table says about it.
+func (r *Registry) execute(ctx context.Context, id string, cmd *command, in content, ttl time.Duration) (content, error) {
 	if err := ctx.Err(); err != nil {
 		return content{}, fromContext(ctx, id)
 	}
@@ -66,7 +66,6 @@ func (r *Registry) execute(ctx context.Context, id string, in content, ttl time.
 		return content{}, err
 	}
 	defer r.bus.End()
-	cmd := r.lookup(id)
 	if cmd != nil && cmd.owner == nil {
 		return r.local(ctx, cmd, in)
 	}

@@ -2,34 +2,21 @@ package commands
 
 import (
 	"container/heap"
-	"sync"
 	"time"
 )
 
-// deadlines ends what waits too long: one heap and one timer for all pending
-// calls, routes and registrations of a registry, so that a call costs no
-// timer of its own and an idle registry still times out.
+// deadlines ends what waits too long: one heap and one timer for all requests
+// that wait on a link, so that a call costs no timer of its own and an idle
+// registry still times out. All of it is guarded by the peer's mu.
 type deadlines struct {
-	expire func(expiry) // called without the lock, from the timer
-
-	mu    sync.Mutex
-	heap  exchangeHeap // guarded by mu
-	timer *time.Timer  // guarded by mu: fires at armed
-	armed time.Time    // guarded by mu: zero when the timer is not running
-}
-
-// expiry names an exchange whose deadline has passed. Its owner may settle and
-// reuse the exchange before it is looked at, so it says by itself which one it was.
-type expiry struct {
-	ex *exchange
-	to *peer
-	id string
+	heap  exchangeHeap
+	fire  func()      // the timer's function
+	timer *time.Timer // fires at armed
+	armed time.Time   // zero when the timer is not running
 }
 
 // add makes ex expire at its deadline, unless it is removed before.
 func (d *deadlines) add(ex *exchange) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	heap.Push(&d.heap, ex)
 	if ex.index == 1 && (d.armed.IsZero() || ex.deadline.Before(d.armed)) {
 		d.arm(ex.deadline)
@@ -39,14 +26,11 @@ func (d *deadlines) add(ex *exchange) {
 // remove forgets ex. The timer is left alone: it finds nothing due, and arms
 // itself for whatever is first then.
 func (d *deadlines) remove(ex *exchange) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if ex.index > 0 {
 		heap.Remove(&d.heap, ex.index-1)
 	}
 }
 
-// arm sets the timer. d.mu is held.
 func (d *deadlines) arm(at time.Time) {
 	d.armed = at
 	if wait := time.Until(at); d.timer == nil {
@@ -56,30 +40,38 @@ func (d *deadlines) arm(at time.Time) {
 	}
 }
 
-func (d *deadlines) fire() {
-	now := time.Now()
-	var due []expiry
-	d.mu.Lock()
+// due removes and returns what has expired, and arms the timer for the rest.
+func (d *deadlines) due() (expired []*exchange) {
 	d.armed = time.Time{}
-	for len(d.heap) > 0 && !d.heap[0].deadline.After(now) {
-		ex := heap.Pop(&d.heap).(*exchange) // not reused yet: its owner has to pass remove first
-		due = append(due, expiry{ex, ex.to, ex.id})
+	for now := time.Now(); len(d.heap) > 0 && !d.heap[0].deadline.After(now); {
+		expired = append(expired, heap.Pop(&d.heap).(*exchange))
 	}
 	if len(d.heap) > 0 {
 		d.arm(d.heap[0].deadline)
 	}
-	d.mu.Unlock()
-	for _, e := range due {
-		d.expire(e)
+	return expired
+}
+
+// stop ends the timer.
+func (d *deadlines) stop() {
+	d.heap = nil
+	if d.timer != nil {
+		d.timer.Stop()
 	}
 }
 
-// stop ends the timer once nothing is pending any more.
-func (d *deadlines) stop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.timer != nil {
-		d.timer.Stop()
+// expire settles the exchanges whose deadline has passed, and tells the peer
+// that nobody waits for them any more. It is the timer's function.
+func (p *peer) expire() {
+	p.mu.Lock()
+	expired := p.deadlines.due()
+	for _, ex := range expired {
+		delete(p.out, ex.id)
+	}
+	p.mu.Unlock()
+	for _, ex := range expired {
+		p.cancelled(ex.id)
+		ex.owner.settle(outcome{err: &Error{Code: Timeout, Command: ex.command, Message: ex.command + ": no reply in time"}})
 	}
 }
 

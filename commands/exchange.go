@@ -17,7 +17,7 @@ type exchange struct {
 	command  string    // the command's ID
 	to       *peer     // the link it was sent on; only a reply from there counts
 	deadline time.Time // when it expires
-	index    int       // guarded by deadlines.mu: place in the heap, 0 when not in it
+	index    int       // guarded by to.mu: place in the heap, 0 when not in it
 	listed   bool      // it was sent to the command's owner, not to the router
 	owner    settler
 }
@@ -64,7 +64,7 @@ func (p *peer) begin(ex *exchange, id string, deadline time.Time) bool {
 	}
 	ex.id = id
 	p.out[id] = ex
-	p.r.deadlines.add(ex)
+	p.deadlines.add(ex)
 	p.mu.Unlock()
 	return true
 }
@@ -73,27 +73,12 @@ func (p *peer) begin(ex *exchange, id string, deadline time.Time) bool {
 // it then.
 func (p *peer) drop(ex *exchange) bool {
 	p.mu.Lock()
-	return p.dropUnlock(ex, ex.id)
-}
-
-// dropAs is drop for who does not own ex, which may be another by now: it is
-// not looked into unless it is still there under id.
-func (p *peer) dropAs(ex *exchange, id string) bool {
-	p.mu.Lock()
-	return p.dropUnlock(ex, id)
-}
-
-// dropUnlock does it with p.mu held, and lets go of that.
-func (p *peer) dropUnlock(ex *exchange, id string) bool {
-	there := p.out[id] == ex
-	if there {
-		delete(p.out, id)
+	defer p.mu.Unlock()
+	if p.out[ex.id] != ex {
+		return false
 	}
-	p.mu.Unlock()
-	if there {
-		p.r.deadlines.remove(ex)
-	}
-	return there
+	p.remove(ex)
+	return true
 }
 
 // take removes the exchange with that ID: the caller settles it. Nil if it
@@ -101,12 +86,17 @@ func (p *peer) dropUnlock(ex *exchange, id string) bool {
 func (p *peer) take(id string) *exchange {
 	p.mu.Lock()
 	ex := p.out[id]
-	delete(p.out, id)
-	p.mu.Unlock()
 	if ex != nil {
-		p.r.deadlines.remove(ex)
+		p.remove(ex)
 	}
+	p.mu.Unlock()
 	return ex
+}
+
+// remove takes ex out of the table. p.mu is held.
+func (p *peer) remove(ex *exchange) {
+	delete(p.out, ex.id)
+	p.deadlines.remove(ex)
 }
 
 // answered settles the exchange that a response belongs to.
@@ -132,17 +122,6 @@ func (p *peer) stale(ex *exchange, f *bus.Fault) bool {
 		return false
 	}
 	return f.Unrouted || !p.link.Understands(bus.CanWithdraw)
-}
-
-// expired settles an exchange whose deadline has passed, and tells the peer
-// that nobody waits for it any more.
-func (r *Registry) expired(e expiry) {
-	if !e.to.dropAs(e.ex, e.id) {
-		return
-	}
-	ex := e.ex
-	ex.to.cancelled(ex.id)
-	ex.owner.settle(outcome{err: &Error{Code: Timeout, Command: ex.command, Message: ex.command + ": no reply in time"}})
 }
 
 // cancelled tells the peer that the request with that ID has no caller.

@@ -19,14 +19,14 @@ import (
 //
 // The error is an *Error, or ctx.Err() where ctx was cancelled.
 func Execute[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], req Req) (Res, error) {
-	if r.wrapped == nil {
-		if v, ok := r.table.Load(c.key); ok {
-			if h, ok := v.(*command).typed.(func(context.Context, Req) (Res, error)); ok {
-				return executeLocal(ctx, r, v.(*command), h, req)
-			}
+	var cmd *command
+	if v, ok := r.table.Load(c.key); ok {
+		cmd = v.(*command)
+		if h, ok := cmd.typed.(func(context.Context, Req) (Res, error)); ok && r.wrapped == nil {
+			return executeLocal(ctx, r, cmd, h, req)
 		}
 	}
-	return executeEncoded(ctx, r, c, req)
+	return executeEncoded(ctx, r, c, cmd, req)
 }
 
 // executeLocal runs a local handler without any encoding.
@@ -34,13 +34,12 @@ func executeLocal[Req, Res any](ctx context.Context, r *Registry, cmd *command, 
 	if ctx.Err() != nil {
 		return res, fromContext(ctx, cmd.def.ID)
 	}
-	if err := r.enter(ctx, cmd.def.ID); err != nil {
-		return res, err
-	}
-	defer r.bus.End()
 	depth := bus.Depth(ctx)
 	if depth > bus.MaxDepth {
 		return res, tooDeep(cmd.def.ID)
+	}
+	if err := r.enter(ctx, cmd.def.ID); err != nil {
+		return res, err
 	}
 	res, err = invokeTyped(bus.WithDepth(ctx, depth+1), r, cmd, h, req)
 	if err != nil {
@@ -50,14 +49,23 @@ func executeLocal[Req, Res any](ctx context.Context, r *Registry, cmd *command, 
 	return res, nil
 }
 
+// invokeTyped ends what enter has begun.
 func invokeTyped[Req, Res any](ctx context.Context, r *Registry, cmd *command, h func(context.Context, Req) (Res, error), req Req) (res Res, err error) {
-	defer r.recovered(cmd, &err)
+	defer r.left(cmd, &err)
 	return h(ctx, req)
+}
+
+// left is what is to be deferred in a local call: it counts the call out, and turns a panic into an error.
+func (r *Registry) left(cmd *command, err *error) {
+	r.bus.End()
+	if v := recover(); v != nil {
+		r.panicked(cmd, v, err)
+	}
 }
 
 // executeEncoded calls a command that is elsewhere, or here behind middleware
 // or a schema.
-func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], req Req) (res Res, err error) {
+func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], cmd *command, req Req) (res Res, err error) {
 	if c.req == nil {
 		return res, &Error{Code: InvalidRequest, Message: "execute: the zero Command: use Define"}
 	}
@@ -65,7 +73,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if err != nil {
 		return res, &Error{Code: InvalidRequest, Command: c.def.ID, Message: "the request does not encode: " + err.Error(), Err: err}
 	}
-	out, err := r.execute(ctx, c.def.ID, in, c.ttl)
+	out, err := r.execute(ctx, c.def.ID, cmd, in, c.ttl)
 	if err != nil {
 		return res, err
 	}
@@ -85,7 +93,7 @@ func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessag
 			return nil, &Error{Code: InvalidRequest, Command: id, Message: "invalid request: " + err.Error(), Err: err}
 		}
 	}
-	out, err := r.execute(ctx, id, content{body: req}, 0)
+	out, err := r.execute(ctx, id, r.lookup(id), content{body: req}, 0)
 	if err != nil {
 		return nil, err
 	}

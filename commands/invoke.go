@@ -56,10 +56,14 @@ func (r *Registry) invoke(ctx context.Context, cmd *command, in content, asIs bo
 // goes no further.
 func (r *Registry) recovered(cmd *command, err *error) {
 	if v := recover(); v != nil {
-		r.stats.panics.Add(1)
-		r.log.Error("handler panicked", "command", cmd.def.ID, "panic", v, "stack", string(debug.Stack()))
-		*err = &panicError{v}
+		r.panicked(cmd, v, err)
 	}
+}
+
+func (r *Registry) panicked(cmd *command, v any, err *error) {
+	r.stats.panics.Add(1)
+	r.log.Error("handler panicked", "command", cmd.def.ID, "panic", v, "stack", string(debug.Stack()))
+	*err = &panicError{v}
 }
 
 // invocation is the context of a message on its way through the handler

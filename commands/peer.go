@@ -16,12 +16,13 @@ type peer struct {
 	link   *bus.Link
 	router bool // this registry escalates to it
 
-	mu      sync.Mutex
-	closed  bool                 // guarded by mu: nothing is added any more
-	out     map[string]*exchange // guarded by mu: requests sent and not answered, by their ID on this link
-	in      map[string]*serving  // guarded by mu: requests received and not answered, by ID
-	lanes   [bus.MaxDepth + 1]lane
-	waiting int // guarded by mu: requests in the backlogs of all lanes
+	mu        sync.Mutex
+	closed    bool                 // guarded by mu: nothing is added any more
+	out       map[string]*exchange // guarded by mu: requests sent and not answered, by their ID on this link
+	in        map[string]*serving  // guarded by mu: requests received and not answered, by ID
+	deadlines deadlines            // guarded by mu: of out
+	lanes     [bus.MaxDepth + 1]lane
+	waiting   int // guarded by mu: requests in the backlogs of all lanes
 
 	met        bool                // guarded by r.mu: the peer has answered the handshake
 	unsaid     map[string]struct{} // guarded by r.mu: of a router, what is to be withdrawn then
@@ -31,7 +32,7 @@ type peer struct {
 }
 
 func (r *Registry) newPeer(l *bus.Link) bus.Receiver {
-	return &peer{
+	p := &peer{
 		r:      r,
 		link:   l,
 		router: l.ID() == r.cfg.RouterChannel,
@@ -39,6 +40,8 @@ func (r *Registry) newPeer(l *bus.Link) bus.Receiver {
 		in:     make(map[string]*serving),
 		owned:  make(map[string]struct{}),
 	}
+	p.deadlines.fire = p.expire
+	return p
 }
 
 // Opened escalates what was registered before the router was there.
@@ -106,11 +109,11 @@ func (p *peer) Closed(err error) {
 		p.lanes[i].backlog, p.lanes[i].gone = nil, 0
 	}
 	p.waiting = 0
+	p.deadlines.stop()
 	p.mu.Unlock()
 
 	p.r.removePeer(p)
 	for _, ex := range out {
-		p.r.deadlines.remove(ex)
 		ex.owner.settle(outcome{err: disconnected(ex.command, p.link.ID(), err)})
 	}
 	for _, s := range refused {

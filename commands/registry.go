@@ -83,7 +83,6 @@ type Registry struct {
 	hub       *events.Hub
 	log       *slog.Logger
 	wrapped   message.HandlerFunc // the handler inside the handler middleware; nil without any
-	deadlines deadlines
 	forwarded *bus.TTLStore // IDs of requests forwarded, by link, for RequestTTL
 	stats     counters
 
@@ -123,7 +122,6 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		reserved:  make(map[string]*registration),
 		peers:     make(map[string]*peer),
 	}
-	r.deadlines.expire = r.expired
 	r.wrapped = b.Wrap(r.innermost)
 	b.Use(r.newPeer)
 	r.hub = events.NewHub(b)
@@ -176,7 +174,6 @@ func (r *Registry) Close() error {
 	r.closed.Store(true)
 	err := r.bus.Close()
 	r.hub.Close()
-	r.deadlines.stop()
 	r.workers.close()
 	return errors.Join(err, r.forwarded.Close())
 }
