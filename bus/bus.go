@@ -72,7 +72,8 @@ type Bus struct {
 	log     *slog.Logger
 	readers bool // there is middleware, which reads metadata
 
-	events  *TTLStore     // IDs of events seen or emitted
+	events  *TTLStore     // IDs of events seen
+	minted  *eventIDs     // those of events emitted here
 	dropped atomic.Uint64 // duplicates
 	evicted atomic.Uint64 // request keys of links that have ended, forgotten before their time
 	work    work
@@ -85,7 +86,7 @@ type Bus struct {
 	mu     sync.Mutex
 	layers []Layer                 // guarded by mu
 	links  map[string]*Link        // guarded by mu: attached and attaching, by channel ID
-	closed bool                    // guarded by mu
+	closed atomic.Bool             // set under mu
 	open   atomic.Pointer[[]*Link] // written under mu: those attached
 }
 
@@ -106,7 +107,7 @@ type Receiver interface {
 	Closed(err error)
 }
 
-// ValueReceiver is a receiver that takes an Envelope.Value instead of a Body in requests and their responses.
+// ValueReceiver is a receiver that takes an Envelope.Value instead of a Body.
 type ValueReceiver interface {
 	Receiver
 	ReceivesValues()
@@ -120,6 +121,7 @@ func New(o Options) *Bus {
 		log:     o.Logger.With("bus", o.ID),
 		readers: len(o.Inbound)+len(o.Handler) > 0,
 		events:  NewTTLStore(o.EventTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		minted:  newEventIDs(),
 		links:   make(map[string]*Link),
 		work:    work{idle: make(chan struct{}, 1)},
 	}
@@ -178,7 +180,7 @@ func (b *Bus) reserve(l *Link) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.closed:
+	case b.closed.Load():
 		return fmt.Errorf("attach channel %q: %w", l.ID(), ErrClosed)
 	case b.links[l.ID()] != nil:
 		return fmt.Errorf("attach channel %q: %w", l.ID(), ErrDuplicateChannel)
@@ -192,7 +194,7 @@ func (b *Bus) reserve(l *Link) error {
 func (b *Bus) admit(l *Link) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	if b.closed.Load() {
 		return ErrClosed
 	}
 	l.admitted = true
@@ -239,21 +241,17 @@ func (b *Bus) Link(id string) *Link {
 	return nil
 }
 
-// Once runs fn unless an event with this ID was received or emitted within
-// EventTTL. No event of any link is accepted while it runs: what fn queues is
-// queued in one order everywhere. fn must not block. It reports whether it has
-// taken the event, and so does Once; else the ID is forgotten, for another try.
-func (b *Bus) Once(id string, fn func() bool) (bool, error) {
+// Emit runs fn with the ID of a new event, which this bus takes for a duplicate when a peer brings it. No event of
+// any link is accepted while it runs: what fn queues is queued in one order everywhere. fn must not block. It
+// returns [ErrClosed] after Close.
+func (b *Bus) Emit(fn func(id string)) error {
 	b.sequence.Lock()
 	defer b.sequence.Unlock()
-	fresh, err := b.events.Reserve(context.Background(), id)
-	if err != nil || !fresh {
-		return false, err
+	if b.closed.Load() {
+		return ErrClosed
 	}
-	if !fn() {
-		return false, b.events.Release(context.Background(), id)
-	}
-	return true, nil
+	fn(b.minted.next())
+	return nil
 }
 
 // Close closes all links, in parallel, and refuses new ones. It returns when
@@ -262,7 +260,7 @@ func (b *Bus) Once(id string, fn func() bool) (bool, error) {
 func (b *Bus) Close() error {
 	b.work.draining.Store(true)
 	b.mu.Lock()
-	b.closed = true
+	b.closed.Store(true)
 	links := make([]*Link, 0, len(b.links))
 	for _, l := range b.links {
 		if l.admitted {

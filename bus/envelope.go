@@ -56,8 +56,8 @@ type Envelope struct {
 	// definitions (ListResponse), as JSON. Nil means absent; an explicit
 	// null is the four bytes "null".
 	Body json.RawMessage
-	// Value stands for the Body in process, where nobody has asked for the bytes yet; nil otherwise. A layer sees one
-	// only if it is a [ValueReceiver].
+	// Value stands for the Body in process, where nobody has asked for the bytes yet; nil otherwise. Layers see one
+	// only if each of the link's is a [ValueReceiver].
 	Value Value
 	// Fault is set on a response that refuses or reports a failure.
 	Fault *Fault

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,7 @@ type Link struct {
 	log     *slog.Logger
 	out     *outbox
 	layers  []Receiver
-	values  bool // the first of them takes values
+	values  bool // they all take values
 	inbound message.HandlerFunc
 
 	ctx       context.Context // of what is received; ends when the link begins to close
@@ -85,9 +86,7 @@ func (l *Link) use(layers []Layer) {
 	for _, layer := range layers {
 		l.layers = append(l.layers, layer(l))
 	}
-	if len(l.layers) > 0 {
-		_, l.values = l.layers[0].(ValueReceiver)
-	}
+	l.values = !slices.ContainsFunc(l.layers, func(r Receiver) bool { _, takes := r.(ValueReceiver); return !takes })
 }
 
 // FuncSubscriber is a subscriber that calls a function instead of sending on a

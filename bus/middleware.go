@@ -45,6 +45,10 @@ func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerF
 		case ok && d.Envelope.Type == ExecuteRequest:
 			return request(m)
 		case ok && d.Envelope.Type == Event:
+			if b.minted.made(d.Envelope.ID) {
+				b.dropped.Add(1)
+				return nil, nil
+			}
 			b.sequence.Lock()
 			defer b.sequence.Unlock()
 			return event(m)

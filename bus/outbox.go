@@ -16,6 +16,7 @@ type outbox struct {
 	items  []outItem     // guarded by mu
 	size   int           // guarded by mu: items, and those being published
 	busy   bool          // guarded by mu: somebody is publishing what was queued before items
+	asleep bool          // guarded by mu: the writer waits for wake
 	closed bool          // guarded by mu: no more pushes
 	room   chan struct{} // guarded by mu: closed when there is room again; nil when nobody waits
 
@@ -47,9 +48,19 @@ func (o *outbox) push(it outItem) error {
 		return err
 	}
 	o.items = append(o.items, it)
+	wake := o.rouse()
 	o.mu.Unlock()
-	o.signal()
+	if wake {
+		o.signal()
+	}
 	return nil
+}
+
+// rouse reports whether the writer has to be woken. o.mu is held.
+func (o *outbox) rouse() bool {
+	asleep := o.asleep
+	o.asleep = false
+	return asleep
 }
 
 // enter is push for a sender that can publish itself: where nothing is queued
@@ -66,8 +77,11 @@ func (o *outbox) enter(it outItem) (publish bool, err error) {
 		return true, nil
 	}
 	o.items = append(o.items, it)
+	wake := o.rouse()
 	o.mu.Unlock()
-	o.signal()
+	if wake {
+		o.signal()
+	}
 	return false, nil
 }
 
@@ -76,7 +90,7 @@ func (o *outbox) leave() {
 	o.mu.Lock()
 	o.published()
 	o.busy = false
-	wake := len(o.items) > 0 || o.closed
+	wake := (len(o.items) > 0 || o.closed) && o.rouse()
 	o.mu.Unlock()
 	if wake {
 		o.signal()
@@ -123,6 +137,7 @@ func (o *outbox) take(spare []outItem, mine bool) []outItem {
 			return items
 		}
 		ended := o.closed && !o.busy
+		o.asleep = !ended
 		o.mu.Unlock()
 		if ended {
 			return nil
@@ -180,8 +195,11 @@ func (o *outbox) close(last *outItem, discard bool) (left []outItem) {
 		close(o.room)
 		o.room = nil
 	}
+	wake := o.rouse()
 	o.mu.Unlock()
-	o.signal()
+	if wake {
+		o.signal()
+	}
 	return left
 }
 

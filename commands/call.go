@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
 )
 
 // call is a request made here that waits for its reply.
@@ -58,12 +59,12 @@ func (r *Registry) enter(ctx context.Context, id string) error {
 }
 
 // execute calls a command: here, or wherever it is. cmd is what the table says about it.
-func (r *Registry) execute(ctx context.Context, id string, cmd *command, in content, ttl time.Duration) (content, error) {
+func (r *Registry) execute(ctx context.Context, id string, cmd *command, in payload.Content, ttl time.Duration) (payload.Content, error) {
 	if err := ctx.Err(); err != nil {
-		return content{}, fromContext(ctx, id)
+		return payload.Content{}, fromContext(ctx, id)
 	}
 	if err := r.enter(ctx, id); err != nil {
-		return content{}, err
+		return payload.Content{}, err
 	}
 	defer r.bus.End()
 	if cmd != nil && cmd.owner == nil {
@@ -71,10 +72,10 @@ func (r *Registry) execute(ctx context.Context, id string, cmd *command, in cont
 	}
 	to, err := r.resolve(id, cmd)
 	if err != nil {
-		return content{}, err
+		return payload.Content{}, err
 	}
 	if depth := bus.Depth(ctx); depth > bus.MaxDepth {
-		return content{}, tooDeep(id)
+		return payload.Content{}, tooDeep(id)
 	}
 	return to.call(ctx, id, in, ttl, cmd != nil)
 }
@@ -98,19 +99,19 @@ func (r *Registry) resolve(id string, cmd *command) (*peer, error) {
 }
 
 // local runs a local command on the caller's goroutine, with its ctx.
-func (r *Registry) local(ctx context.Context, cmd *command, in content) (out content, err error) {
+func (r *Registry) local(ctx context.Context, cmd *command, in payload.Content) (out payload.Content, err error) {
 	depth := bus.Depth(ctx)
 	if depth > bus.MaxDepth {
-		return content{}, tooDeep(cmd.def.ID)
+		return payload.Content{}, tooDeep(cmd.def.ID)
 	}
 	run := bus.WithDepth(ctx, depth+1)
 	if r.wrapped == nil {
 		out, err = r.invoke(run, cmd, in, true)
 	} else {
-		out.body, err = r.localWrapped(run, cmd, in.json(), depth)
+		out.Body, err = r.localWrapped(run, cmd, in.JSON(), depth)
 	}
 	if err != nil {
-		return content{}, localFailure(ctx, cmd.def.ID, err)
+		return payload.Content{}, localFailure(ctx, cmd.def.ID, err)
 	}
 	return out, nil
 }
@@ -146,28 +147,28 @@ func localFailure(ctx context.Context, id string, err error) (failed error) {
 }
 
 // call sends the request to the peer and waits for the reply.
-func (p *peer) call(ctx context.Context, id string, in content, ttl time.Duration, listed bool) (content, error) {
+func (p *peer) call(ctx context.Context, id string, in payload.Content, ttl time.Duration, listed bool) (payload.Content, error) {
 	if ttl <= 0 {
 		ttl = p.r.cfg.RequestTTL
 	}
 	c := p.r.newCall(id, listed)
 	defer p.r.release(c)
 	if !p.begin(&c.exchange, bus.NewID(), time.Now().Add(ttl)) {
-		return content{}, disconnected(id, p.link.ID(), bus.ErrNotConnected)
+		return payload.Content{}, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}
 	expires := c.deadline
 	if at, limited := ctx.Deadline(); limited && at.Before(expires) {
 		expires = at
 	}
 	for {
-		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: in.body, Value: in.value,
+		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: in.Body, Value: in.Value,
 			Expires: expires, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
 		if err == nil {
 			return p.await(ctx, c, nil)
 		}
 		if !errors.Is(err, bus.ErrFull) {
 			if p.drop(&c.exchange) {
-				return content{}, sendFailure(id, p, err)
+				return payload.Content{}, sendFailure(id, p, err)
 			}
 			return p.await(ctx, c, nil)
 		}
@@ -184,7 +185,7 @@ var errRoom = errors.New("there is room in the link's queue")
 // await waits for the outcome, or for room to send the request, which it
 // reports as errRoom. A caller who leaves takes the exchange along, unless the
 // outcome was faster.
-func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (content, error) {
+func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (payload.Content, error) {
 	left := ctx.Done()
 	if left == nil && room == nil {
 		<-c.done // a select is dearer
@@ -192,19 +193,19 @@ func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (conten
 		select {
 		case <-c.done:
 		case <-room:
-			return content{}, errRoom
+			return payload.Content{}, errRoom
 		case <-left:
 			if p.drop(&c.exchange) {
 				p.cancelled(c.id)
-				return content{}, fromContext(ctx, c.command)
+				return payload.Content{}, fromContext(ctx, c.command)
 			}
 			<-c.done
 		}
 	}
 	if err := c.outcome.failed(c.command); err != nil {
-		return content{}, err
+		return payload.Content{}, err
 	}
-	return c.outcome.content, nil
+	return c.outcome.Content, nil
 }
 
 // sendFailure is the error of a request that the link did not take.

@@ -129,14 +129,14 @@ func Register[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res
 
 // encoded is h behind validation and decoding, in front of encoding.
 func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) handler {
-	return func(ctx context.Context, in content, asIs bool) (out content, err error) {
+	return func(ctx context.Context, in payload.Content, asIs bool) (out payload.Content, err error) {
 		if c.request != nil {
-			in = content{body: in.json()}
-			if err := c.request.Validate(in.body); err != nil {
+			in = payload.Content{Body: in.JSON()}
+			if err := c.request.Validate(in.Body); err != nil {
 				return out, invalid(err)
 			}
 		}
-		req, err := unwrap[Req](in, c.req.DecodeStrict)
+		req, err := payload.Unwrap[Req](in, c.req.DecodeStrict)
 		if err != nil {
 			return out, invalid(err)
 		}
@@ -144,7 +144,7 @@ func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) ha
 		if err != nil {
 			return out, err
 		}
-		if out, err = wrap(c.res, res, asIs); err != nil {
+		if out, err = payload.Wrap(c.res, res, asIs); err != nil {
 			return out, fmt.Errorf("the handler's result does not encode: %w", err)
 		}
 		return out, nil

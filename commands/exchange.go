@@ -6,6 +6,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
 )
 
 // exchange is one request that was sent on a link and is not answered yet.
@@ -31,7 +32,7 @@ type settler interface {
 
 // outcome is how an exchange ended: with a reply, or with err.
 type outcome struct {
-	content
+	payload.Content
 	fault    *bus.Fault
 	metadata message.Metadata
 	err      *Error // instead of a reply
@@ -106,7 +107,7 @@ func (p *peer) answered(e *bus.Envelope) {
 		p.r.stats.late.Add(1)
 		return
 	}
-	o := outcome{content: content{e.Body, e.Value}, fault: e.Fault, metadata: e.Metadata}
+	o := outcome{Content: payload.Content{Body: e.Body, Value: e.Value}, fault: e.Fault, metadata: e.Metadata}
 	if p.stale(ex, e.Fault) {
 		e.Fault.Unrouted = true
 		p.r.evict(ex.command, p)

@@ -69,7 +69,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if c.req == nil {
 		return res, &Error{Code: InvalidRequest, Message: "execute: the zero Command: use Define"}
 	}
-	in, err := wrap(c.req, req, true)
+	in, err := payload.Wrap(c.req, req, true)
 	if err != nil {
 		return res, &Error{Code: InvalidRequest, Command: c.def.ID, Message: "the request does not encode: " + err.Error(), Err: err}
 	}
@@ -77,7 +77,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if err != nil {
 		return res, err
 	}
-	if res, err = unwrap[Res](out, c.res.Decode); err != nil {
+	if res, err = payload.Unwrap[Res](out, c.res.Decode); err != nil {
 		var zero Res
 		return zero, &Error{Code: Internal, Command: c.def.ID, Message: "the result does not fit: " + err.Error(), Err: err}
 	}
@@ -93,9 +93,9 @@ func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessag
 			return nil, &Error{Code: InvalidRequest, Command: id, Message: "invalid request: " + err.Error(), Err: err}
 		}
 	}
-	out, err := r.execute(ctx, id, r.lookup(id), content{body: req}, 0)
+	out, err := r.execute(ctx, id, r.lookup(id), payload.Content{Body: req}, 0)
 	if err != nil {
 		return nil, err
 	}
-	return out.json(), nil
+	return out.JSON(), nil
 }

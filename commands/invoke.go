@@ -10,12 +10,13 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
 )
 
 // result is what a handler run gave: a body or a fault, and with handler
 // middleware the reply as the chain produced it.
 type result struct {
-	content
+	payload.Content
 	fault    *bus.Fault
 	metadata message.Metadata
 	message  *message.Message
@@ -25,11 +26,11 @@ type result struct {
 func (r *Registry) serve(s *serving) result {
 	e := &s.Envelope
 	if r.wrapped == nil {
-		out, err := r.invoke(s, s.cmd, content{e.Body, e.Value}, s.p.link.Parcels())
+		out, err := r.invoke(s, s.cmd, payload.Content{Body: e.Body, Value: e.Value}, s.p.link.Parcels())
 		if err != nil {
 			return result{fault: faultOf(err)}
 		}
-		return result{content: out}
+		return result{Content: out}
 	}
 	m := s.Message
 	if !s.p.link.Binary() {
@@ -42,12 +43,12 @@ func (r *Registry) serve(s *serving) result {
 	if err != nil {
 		return result{fault: faultOf(err)}
 	}
-	return result{content: content{body: reply.Body}, fault: reply.Fault, metadata: reply.Metadata, message: m}
+	return result{Content: payload.Content{Body: reply.Body}, fault: reply.Fault, metadata: reply.Metadata, message: m}
 }
 
 // invoke runs the handler on the caller's goroutine, without middleware. A
 // panic becomes an error.
-func (r *Registry) invoke(ctx context.Context, cmd *command, in content, asIs bool) (out content, err error) {
+func (r *Registry) invoke(ctx context.Context, cmd *command, in payload.Content, asIs bool) (out payload.Content, err error) {
 	defer r.recovered(cmd, &err)
 	return cmd.handler(ctx, in, asIs)
 }
@@ -116,11 +117,11 @@ func (r *Registry) innermost(m *message.Message) ([]*message.Message, error) {
 	if !ok {
 		return nil, errReplaced
 	}
-	out, err := inv.cmd.handler(m.Context(), content{body: absent(m.Payload)}, false)
+	out, err := inv.cmd.handler(m.Context(), payload.Content{Body: absent(m.Payload)}, false)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := bus.Binary.Marshal(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: inv.thread, Body: out.body})
+	reply, err := bus.Binary.Marshal(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: inv.thread, Body: out.Body})
 	if err != nil {
 		return nil, err
 	}

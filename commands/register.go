@@ -47,8 +47,8 @@ func compile(schema json.RawMessage) (*payload.Schema, error) {
 // checked puts validation before h: the schema where there is one, else that
 // the request is JSON at all; and makes sure that the result is.
 func checked(schema *payload.Schema, h RawHandler) handler {
-	return func(ctx context.Context, in content, _ bool) (out content, err error) {
-		req := in.json()
+	return func(ctx context.Context, in payload.Content, _ bool) (out payload.Content, err error) {
+		req := in.JSON()
 		switch {
 		case schema != nil:
 			err = schema.Validate(req)
@@ -58,10 +58,10 @@ func checked(schema *payload.Schema, h RawHandler) handler {
 		if err != nil {
 			return out, invalid(err)
 		}
-		out.body, err = h(ctx, req)
-		if err == nil && out.body != nil {
-			if verr := payload.Valid(out.body); verr != nil {
-				return content{}, fmt.Errorf("the handler's result is not JSON: %w", verr)
+		out.Body, err = h(ctx, req)
+		if err == nil && out.Body != nil {
+			if verr := payload.Valid(out.Body); verr != nil {
+				return payload.Content{}, fmt.Errorf("the handler's result is not JSON: %w", verr)
 			}
 		}
 		return out, err

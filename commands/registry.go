@@ -83,7 +83,7 @@ type Registry struct {
 	hub       *events.Hub
 	log       *slog.Logger
 	wrapped   message.HandlerFunc // the handler inside the handler middleware; nil without any
-	forwarded *bus.TTLStore // IDs of requests forwarded, by link, for RequestTTL
+	forwarded *bus.TTLStore       // IDs of requests forwarded, by link, for RequestTTL
 	stats     counters
 
 	table  sync.Map             // string to *command: what can be executed; read without lock, written under mu

@@ -163,7 +163,7 @@ func (rt *route) settle(o outcome) {
 	}
 	p.mu.Unlock()
 	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: rt.originID,
-		Body: o.body, Value: o.value, Fault: o.fault, Metadata: o.metadata}
+		Body: o.Body, Value: o.Value, Fault: o.fault, Metadata: o.metadata}
 	switch {
 	case o.err != nil:
 		e.Fault = o.err.fault()

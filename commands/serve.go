@@ -130,7 +130,7 @@ func (s *serving) reply() {
 	}
 	out := &s.result
 	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: s.Envelope.ID,
-		Body: out.body, Value: out.value, Fault: out.fault, Metadata: out.metadata}
+		Body: out.Body, Value: out.Value, Fault: out.fault, Metadata: out.metadata}
 	var err error
 	if out.message != nil {
 		err = s.p.link.PostReply(e, out.message)

@@ -96,16 +96,16 @@ func methodID(prefix, name string) string {
 // reflected is [Command.encoded] for a method whose types are known only now.
 func reflected(m reflect.Value, req *payload.Type) handler {
 	kind := m.Type().In(1)
-	return func(ctx context.Context, in content, _ bool) (out content, err error) {
+	return func(ctx context.Context, in payload.Content, _ bool) (out payload.Content, err error) {
 		arg := reflect.New(kind)
-		if err := req.DecodeStrict(in.json(), arg.Interface()); err != nil {
+		if err := req.DecodeStrict(in.JSON(), arg.Interface()); err != nil {
 			return out, invalid(err)
 		}
 		results := m.Call([]reflect.Value{reflect.ValueOf(ctx), arg.Elem()})
 		if err, _ := results[1].Interface().(error); err != nil {
 			return out, err
 		}
-		if out.body, err = payload.Encode(results[0].Interface()); err != nil {
+		if out.Body, err = payload.Encode(results[0].Interface()); err != nil {
 			return out, fmt.Errorf("the handler's result does not encode: %w", err)
 		}
 		return out, nil

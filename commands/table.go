@@ -1,11 +1,13 @@
 package commands
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
 )
 
 // command is one row of the routing table. Immutable once it is in the table.
@@ -17,6 +19,9 @@ type command struct {
 	handler handler // local
 	typed   any     // local: func(context.Context, Req) (Res, error), where nothing but the types decides what fits
 }
+
+// handler executes a command. With asIs set the result may come as a value.
+type handler func(ctx context.Context, request payload.Content, asIs bool) (payload.Content, error)
 
 func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
 

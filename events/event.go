@@ -37,16 +37,16 @@ func Define[T any](id string) Event[T] {
 func (e Event[T]) ID() string { return e.id }
 
 // Emit broadcasts an event, as [Hub.EmitRaw] does. The payload is encoded
-// once, before Emit returns; each listener decodes a copy of its own.
+// before Emit returns, unless it shares no memory with anybody; each listener gets a copy of its own.
 func Emit[T any](ctx context.Context, h *Hub, e Event[T], value T) error {
 	if e.kind == nil {
 		return errors.New("emit: the zero Event: use Define")
 	}
-	data, err := payload.Encode(&value)
+	content, err := payload.Wrap(e.kind, value, true)
 	if err != nil {
 		return fmt.Errorf("emit %q: %w", e.id, err)
 	}
-	return h.emit(ctx, e.id, data)
+	return h.emit(ctx, e.id, content)
 }
 
 // Listen calls fn for each such event, as [Hub.ListenRaw] does. A payload
@@ -57,8 +57,8 @@ func Listen[T any](h *Hub, e Event[T], fn func(context.Context, T), opts ...List
 		return nil, fmt.Errorf("listen %q: nil function or zero Event", e.id)
 	}
 	return h.listen(e.id, opts, func(ctx context.Context, ev *event) {
-		var value T
-		if err := e.kind.Decode(ev.payload, &value); err != nil {
+		value, err := payload.Unwrap[T](ev.content, e.kind.Decode)
+		if err != nil {
 			h.misfits.Add(1)
 			h.log.Warn("event does not fit its listener", "event", ev.name, "id", ev.id, "error", err.Error())
 			return

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,9 +57,21 @@ func NewHub(b *bus.Bus) *Hub {
 // event is one event on its way to the listeners here. They share it.
 type event struct {
 	id, name string
-	payload  json.RawMessage
+	content  payload.Content
 	depth    int
 	metadata message.Metadata
+
+	encode sync.Once // fills in body, for those who want bytes where content has none
+	body   json.RawMessage
+}
+
+// json returns the payload's bytes, which all listeners share.
+func (ev *event) json() json.RawMessage {
+	if ev.content.Value == nil {
+		return ev.content.Body
+	}
+	ev.encode.Do(func() { ev.body = ev.content.JSON() })
+	return ev.body
 }
 
 func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
@@ -81,7 +94,7 @@ func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) erro
 			return fmt.Errorf("emit %q: payload: %w", id, err)
 		}
 	}
-	return h.emit(ctx, id, data)
+	return h.emit(ctx, id, payload.Content{Body: data})
 }
 
 func checkID(id string) error {
@@ -96,7 +109,7 @@ func checkID(id string) error {
 	return nil
 }
 
-func (h *Hub) emit(ctx context.Context, id string, data json.RawMessage) error {
+func (h *Hub) emit(ctx context.Context, id string, content payload.Content) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -104,55 +117,66 @@ func (h *Hub) emit(ctx context.Context, id string, data json.RawMessage) error {
 	if h.bus.Draining() && depth == 0 {
 		return fmt.Errorf("emit %q: %w", id, ErrClosed)
 	}
-	if n, limit := len(data), h.bus.Options().MaxMessageBytes; n > limit {
+	limit := h.bus.Options().MaxMessageBytes
+	if content.Value != nil && content.Value.Size() > limit {
+		content = payload.Content{Body: content.JSON()}
+	}
+	if n := len(content.Body); n > limit {
 		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
 	}
-	ev := &event{id: bus.NewID(), name: id, payload: data, depth: min(depth, maxDepth-1), metadata: bus.MetadataFrom(ctx)}
+	ev := &event{name: id, content: content, depth: min(depth, maxDepth-1), metadata: bus.MetadataFrom(ctx)}
 	for {
-		if err := h.waitRoom(ctx, id); err != nil {
-			return fmt.Errorf("emit %q: %w", id, err)
-		}
-		taken, err := h.bus.Once(ev.id, func() bool {
-			if !h.hasRoom(ctx, id) { // other emitters were faster
-				return false
-			}
-			h.deliver(ev)
-			h.fanOut(ev, nil, bus.Envelope{})
-			return true
-		})
+		taken, err := h.take(ctx, ev)
 		if err != nil {
-			return fmt.Errorf("emit %q: %w", id, ErrClosed)
+			return fmt.Errorf("emit %q: %w", id, err)
 		}
 		if taken {
 			h.emitted.Add(1)
 			return nil
 		}
+		if err := h.waitRoom(ctx, id); err != nil {
+			return fmt.Errorf("emit %q: %w", id, err)
+		}
 	}
 }
 
+// take queues an event everywhere, unless somebody has no room who is waited for.
+func (h *Hub) take(ctx context.Context, ev *event) (taken bool, err error) {
+	emitErr := h.bus.Emit(func(id string) {
+		if taken, err = h.hasRoom(ctx, ev.name); taken {
+			ev.id = id
+			h.deliver(ev)
+			h.fanOut(ev, nil, bus.Envelope{})
+		}
+	})
+	return taken, cmp.Or(emitErr, err)
+}
+
 // hasRoom reports whether nobody whom waitRoom waits for is full. It does not block.
-func (h *Hub) hasRoom(ctx context.Context, id string) bool {
-	room := true
+func (h *Hub) hasRoom(ctx context.Context, id string) (room bool, err error) {
+	room = true
 	h.mu.RLock()
+	if h.closed {
+		room, err = false, ErrClosed
+	}
 	h.each(id, func(l *Listener) {
 		room = room && (l.opts.Overflow != Block || l.awaitRoom(ctx) == nil)
 	})
 	h.mu.RUnlock()
 	if !room || isPrivate(id) {
-		return room
+		return room, err
 	}
 	for _, l := range h.bus.Links() {
 		if l.AwaitRoom() != nil {
-			return false
+			return false, nil
 		}
 	}
-	return true
+	return true, nil
 }
 
 // waitRoom waits for those who may hold up a local emitter.
 func (h *Hub) waitRoom(ctx context.Context, id string) error {
 	h.mu.RLock()
-	closed := h.closed
 	var blocking []*Listener
 	h.each(id, func(l *Listener) {
 		if l.opts.Overflow == Block {
@@ -160,9 +184,6 @@ func (h *Hub) waitRoom(ctx context.Context, id string) error {
 		}
 	})
 	h.mu.RUnlock()
-	if closed {
-		return ErrClosed
-	}
 	for _, l := range blocking {
 		if err := l.waitRoom(ctx); err != nil {
 			return err
@@ -211,8 +232,12 @@ func (h *Hub) fanOut(ev *event, from *bus.Link, got bus.Envelope) {
 		if l == from {
 			continue
 		}
-		err := l.Send(bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.payload,
-			Depth: ev.depth, Hops: hops, Life: got.Life, Metadata: ev.metadata})
+		e := bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.content.Body, Value: ev.content.Value,
+			Depth: ev.depth, Hops: hops, Life: got.Life, Metadata: ev.metadata}
+		if !l.Parcels() {
+			e.Body, e.Value = ev.json(), nil
+		}
+		err := l.Send(e)
 		if err != nil && !errors.Is(err, bus.ErrClosed) {
 			h.dropped.Add(1)
 			l.Drop(ev.name, err)
@@ -227,6 +252,7 @@ type receiver struct {
 }
 
 func (*receiver) Opened()                        {}
+func (*receiver) ReceivesValues()                {}
 func (*receiver) Unsent(bus.Type, string, error) {}
 func (*receiver) Closed(error)                   {}
 
@@ -238,7 +264,7 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 		return false
 	}
 	r.h.received.Add(1)
-	ev := &event{id: e.ID, name: e.Name, payload: e.Body, depth: min(e.Depth, maxDepth-1), metadata: e.Metadata}
+	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: min(e.Depth, maxDepth-1), metadata: e.Metadata}
 	r.h.deliver(ev)
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
 		r.h.fanOut(ev, r.link, *e)

@@ -50,6 +50,7 @@ type Listener struct {
 	queue  []item        // guarded by mu
 	events int           // guarded by mu: items that are not barriers
 	closed bool          // guarded by mu
+	asleep bool          // guarded by mu: the goroutine waits for wake
 	room   chan struct{} // guarded by mu: closed when there is room; nil when nobody waits
 }
 
@@ -99,7 +100,7 @@ func (h *Hub) ListenRaw(pattern string, fn func(ctx context.Context, id string, 
 	if fn == nil {
 		return nil, fmt.Errorf("listen %q: nil function", pattern)
 	}
-	return h.listen(pattern, opts, func(ctx context.Context, ev *event) { fn(ctx, ev.name, ev.payload) })
+	return h.listen(pattern, opts, func(ctx context.Context, ev *event) { fn(ctx, ev.name, ev.json()) })
 }
 
 // Close ends the listener: what is queued is dropped and counted. A run that

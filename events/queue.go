@@ -31,6 +31,8 @@ func (l *Listener) push(it item) {
 		}
 		l.queue = append(l.queue, it)
 	}
+	wake := l.asleep
+	l.asleep = false
 	l.mu.Unlock()
 	if lost != (item{}) {
 		if lost == it && it.event != nil {
@@ -38,7 +40,9 @@ func (l *Listener) push(it item) {
 		}
 		l.discard(lost)
 	}
-	l.signal()
+	if wake {
+		l.signal()
+	}
 }
 
 // forgetBarrier takes the mark of a Flush that was given up out of the queue.
@@ -151,6 +155,7 @@ func (l *Listener) next() (item, bool) {
 			l.mu.Unlock()
 			return it, true
 		}
+		l.asleep = true
 		l.mu.Unlock()
 		<-l.wake
 	}

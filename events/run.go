@@ -78,7 +78,7 @@ func (o *occasion) Value(key any) any {
 }
 
 func (l *Listener) runWrapped(ctx context.Context, ev *event) error {
-	m, err := bus.Binary.Marshal(bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.payload, Depth: ev.depth, Metadata: ev.metadata})
+	m, err := bus.Binary.Marshal(bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.json(), Depth: ev.depth, Metadata: ev.metadata})
 	if err != nil {
 		return err
 	}
@@ -94,11 +94,11 @@ func innermost(m *message.Message) ([]*message.Message, error) {
 	if !ok {
 		return nil, errors.New("handler middleware replaced the message's context")
 	}
-	ev := *o.event
-	if ev.payload = nil; len(m.Payload) > 0 {
-		ev.payload = json.RawMessage(m.Payload)
+	ev := &event{id: o.event.id, name: o.event.name, depth: o.event.depth, metadata: o.event.metadata}
+	if len(m.Payload) > 0 {
+		ev.content.Body = json.RawMessage(m.Payload)
 	}
-	o.listener.run(m.Context(), &ev)
+	o.listener.run(m.Context(), ev)
 	o.listener.handled.Add(1)
 	return nil, nil
 }
