@@ -72,7 +72,7 @@ type Bus struct {
 	log     *slog.Logger
 	readers bool // there is middleware, which reads metadata
 
-	events  *TTLStore     // IDs of events seen
+	events  *eventLog     // IDs of events seen
 	minted  *eventIDs     // those of events emitted here
 	dropped atomic.Uint64 // duplicates
 	evicted atomic.Uint64 // request keys of links that have ended, forgotten before their time
@@ -120,7 +120,7 @@ func New(o Options) *Bus {
 		opts:    o,
 		log:     o.Logger.With("bus", o.ID),
 		readers: len(o.Inbound)+len(o.Handler) > 0,
-		events:  NewTTLStore(o.EventTTL, TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		events:  newEventLog(o.EventTTL, o.DedupeKeys),
 		minted:  newEventIDs(),
 		links:   make(map[string]*Link),
 		work:    work{idle: make(chan struct{}, 1)},

@@ -54,6 +54,24 @@ func (ids *eventIDs) made(id string) bool {
 	return len(id) == 36 && id[:eventPrefix] == ids.prefix
 }
 
+// parseEventID takes the ID of an event that a bus has made apart.
+func parseEventID(id string) (prefix string, n uint64, ok bool) {
+	if len(id) != 36 || id[14] != '8' {
+		return "", 0, false
+	}
+	for i := eventPrefix; i < len(id); i++ {
+		switch c := id[i]; {
+		case '0' <= c && c <= '9':
+			n = n<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			n = n<<4 | uint64(c-'a'+10)
+		default:
+			return "", 0, false
+		}
+	}
+	return id[:eventPrefix], n, true
+}
+
 // messageUUID returns a UUID for the Watermill message that carries envelope
 // id. Brokers limit the length of Message.UUID, so a foreign ID is not used.
 func messageUUID(id string) string {

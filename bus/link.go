@@ -22,6 +22,7 @@ type Link struct {
 	parcels ParcelPublisher // the publisher, where parcels are sent; else nil
 	seen    *TTLStore       // IDs of requests received
 	log     *slog.Logger
+	made    time.Time
 	out     *outbox
 	layers  []Receiver
 	values  bool // they all take values
@@ -62,6 +63,7 @@ func newLink(b *Bus, ch *Channel) *Link {
 		codec:   ch.Codec,
 		seen:    NewTTLStore(b.opts.RequestTTL, TTLStoreOptions{MaxKeys: b.opts.DedupeKeys, Shards: 1}),
 		log:     b.log.With("channel", ch.ID),
+		made:    time.Now(),
 		out:     newOutbox(b.opts.QueueSize),
 		started: make(chan struct{}),
 		ready:   make(chan struct{}),

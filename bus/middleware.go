@@ -36,7 +36,7 @@ func (b *Bus) inbound(l *Link) message.HandlerFunc {
 func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerFunc {
 	counted := DedupeOptions{OnDuplicate: func(*message.Message) { b.dropped.Add(1) }}
 	request := Dedupe(received{requests}, envelopeID, counted)(h)
-	event := Dedupe(received{b.events}, envelopeID, counted)(h)
+	event := Dedupe(b.events, envelopeID, counted)(h)
 	return func(m *message.Message) ([]*message.Message, error) {
 		d, ok := DeliveryFrom(m.Context())
 		switch {

@@ -27,7 +27,7 @@ type outItem struct {
 	msg     *message.Message
 	typ     Type
 	id      string
-	born    time.Time     // events: when it was queued here
+	born    time.Duration // events: when it was queued here, since the link was made
 	life    time.Duration // events: how long it could be relayed then
 	relayed bool          // events: it came from another registry
 

@@ -102,7 +102,7 @@ func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
 	}
 	it := outItem{msg: m, typ: e.Type, id: e.ID}
 	if e.Type == Event {
-		it.born, it.life, it.relayed = time.Now(), orDefault(e.Life, l.bus.opts.EventTTL), e.Hops > 0
+		it.born, it.life, it.relayed = time.Since(l.made), orDefault(e.Life, l.bus.opts.EventTTL), e.Hops > 0
 	}
 	return it, nil
 }

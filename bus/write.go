@@ -66,7 +66,7 @@ func (l *Link) unsent(it *outItem, err error) {
 
 func (l *Link) tryPublish(it *outItem) (err error) {
 	if it.typ == Event {
-		if err := it.age(); err != nil {
+		if err := it.age(time.Since(l.made)); err != nil {
 			return err
 		}
 	}
@@ -90,8 +90,8 @@ var errExpired = errors.New("event outlived its EventTTL before it was published
 // age takes the time that an event waited here from its remaining life. One
 // that has outlived it is not relayed; one that was emitted here, and held for
 // a peer who came late, is delivered there and goes no further.
-func (it *outItem) age() error {
-	waited := time.Since(it.born)
+func (it *outItem) age(now time.Duration) error {
+	waited := now - it.born
 	if waited < MinLife {
 		return nil
 	}

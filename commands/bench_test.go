@@ -12,6 +12,7 @@ import (
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
+	"github.com/leatbus/leat/events"
 	"github.com/leatbus/leat/pairing"
 )
 
@@ -120,6 +121,40 @@ func BenchmarkPairCallRaw(b *testing.B) {
 		if _, err := root.ExecuteRaw(ctx, "raw", nil); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkPairEvent is an event from one registry of a pair over bus/memory to one listener at the other, handled: the
+// last are flushed.
+func BenchmarkPairEvent(b *testing.B) {
+	ctx := context.Background()
+	root, worker := benchmarkPair(b, memoryPair())
+	tick := events.Define[sum]("tick")
+	seen := 0
+	_, err := events.Listen(worker.Events(), tick, func(context.Context, sum) { seen++ }, events.ListenOptions{QueueSize: 1 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	flush := func() {
+		for _, r := range []*commands.Registry{root, worker} {
+			if err := r.Events().Flush(ctx); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if err := events.Emit(ctx, root.Events(), tick, sum{7, 11}); err != nil {
+			b.Fatal(err)
+		}
+		if i%100_000 == 99_999 {
+			flush()
+		}
+	}
+	flush()
+	if seen != b.N {
+		b.Fatal(seen, "of", b.N)
 	}
 }
 

@@ -48,6 +48,7 @@ type Listener struct {
 
 	mu     sync.Mutex
 	queue  []item        // guarded by mu
+	array  []item        // guarded by mu: where an empty queue starts again
 	events int           // guarded by mu: items that are not barriers
 	closed bool          // guarded by mu
 	asleep bool          // guarded by mu: the goroutine waits for wake

@@ -12,6 +12,9 @@ type item struct {
 	barrier chan struct{}
 }
 
+// keptItems bounds what a listener keeps for a queue that is empty.
+const keptItems = 1024
+
 // push queues an item, or drops one by the policy. It never blocks.
 func (l *Listener) push(it item) {
 	var lost item
@@ -29,7 +32,15 @@ func (l *Listener) push(it item) {
 			l.events++
 			l.hub.bus.Begin()
 		}
-		l.queue = append(l.queue, it)
+		switch len(l.queue) {
+		case 0:
+			l.queue = l.array[:0]
+		case cap(l.queue):
+			l.array = nil // it is left behind
+		}
+		if l.queue = append(l.queue, it); len(l.queue) == 1 {
+			l.array = l.queue
+		}
 	}
 	wake := l.asleep
 	l.asleep = false
@@ -143,8 +154,8 @@ func (l *Listener) next() (item, bool) {
 		if len(l.queue) > 0 {
 			it := l.queue[0]
 			l.queue[0] = item{}
-			if l.queue = l.queue[1:]; len(l.queue) == 0 {
-				l.queue = nil // let the array go, and start afresh
+			if l.queue = l.queue[1:]; len(l.queue) == 0 && cap(l.array) > keptItems {
+				l.array = nil // let it go, and start afresh
 			}
 			if it.event != nil {
 				l.events--
