@@ -66,14 +66,15 @@ func (l *eventLog) Reserve(ctx context.Context, key string) (bool, error) {
 	if l.closed {
 		return false, ErrStoreClosed
 	}
-	b := l.block(prefix, n/blockKeys)
+	now := time.Since(l.base)
+	b := l.block(prefix, n/blockKeys, now)
 	word, bit := n%blockKeys/64, uint64(1)<<(n%64)
 	if b.seen[word]&bit != 0 {
 		l.duplicates++
 		return false, nil
 	}
 	for l.keys >= l.max {
-		l.evict()
+		l.evict(now)
 	}
 	if b.keys == 0 {
 		l.admit(b)
@@ -81,7 +82,7 @@ func (l *eventLog) Reserve(ctx context.Context, key string) (bool, error) {
 	b.seen[word] |= bit
 	b.keys++
 	l.keys++
-	b.touched = time.Since(l.base)
+	b.touched = now
 	return true, nil
 }
 
@@ -106,12 +107,12 @@ func (*eventLog) Commit(context.Context, string) error { return nil }
 func (*eventLog) inMemory() {}
 
 // block returns the block of that number, without its keys if their time is over. One without keys is in no list yet.
-func (l *eventLog) block(prefix string, number uint64) *block {
+func (l *eventLog) block(prefix string, number uint64, now time.Duration) *block {
 	b := l.hit
 	if b == nil || b.id.number != number || b.id.prefix != prefix {
 		b = l.blocks[blockID{prefix, number}]
 	}
-	if b != nil && time.Since(l.base)-b.touched >= l.ttl {
+	if b != nil && now-b.touched >= l.ttl {
 		l.drop(b)
 		b = nil
 	}
@@ -157,9 +158,9 @@ func (l *eventLog) drop(b *block) {
 }
 
 // evict forgets the oldest key: the first of the block that was made first.
-func (l *eventLog) evict() {
+func (l *eventLog) evict(now time.Duration) {
 	b := l.first
-	if time.Since(l.base)-b.touched < l.ttl {
+	if now-b.touched < l.ttl {
 		l.evicted++
 	}
 	for word, set := range b.seen {

@@ -120,6 +120,9 @@ func (o *outbox) signal() {
 	}
 }
 
+// keptItems bounds the memory that a link keeps for a queue that is empty.
+const keptItems = 1024
+
 // take waits for items and returns all of them; spare is reused for the next.
 // It returns nil once the outbox is closed and empty. It ends the turn that
 // the take before has begun.
@@ -138,7 +141,13 @@ func (o *outbox) take(spare []outItem, mine bool) []outItem {
 		}
 		ended := o.closed && !o.busy
 		o.asleep = !ended
+		if cap(o.items) > keptItems && len(o.items) == 0 {
+			o.items = nil
+		}
 		o.mu.Unlock()
+		if cap(spare) > keptItems {
+			spare = nil
+		}
 		if ended {
 			return nil
 		}

@@ -26,9 +26,7 @@ func (l *Link) write() {
 			items[i] = outItem{}
 			l.out.done()
 		}
-		if spare = items; cap(spare) > 1024 { // after a burst, give the memory back
-			spare = nil
-		}
+		spare = items
 	}
 }
 
