@@ -20,6 +20,7 @@ type Link struct {
 	ch      *Channel
 	codec   Codec
 	parcels ParcelPublisher // the publisher, where parcels are sent; else nil
+	direct  DirectPublisher // the same, where pumps may use it; else nil
 	seen    *TTLStore       // IDs of requests received
 	log     *slog.Logger
 	made    time.Time
@@ -76,6 +77,7 @@ func newLink(b *Bus, ch *Channel) *Link {
 	}
 	if p, ok := ch.Publisher.(ParcelPublisher); ok && l.Binary() {
 		l.parcels = p
+		l.direct, _ = p.(DirectPublisher)
 	}
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.subCtx, l.subCancel = context.WithCancel(context.Background())

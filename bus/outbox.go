@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -91,6 +92,18 @@ func (o *outbox) leave() {
 	o.published()
 	o.busy = false
 	wake := (len(o.items) > 0 || o.closed) && o.rouse()
+	o.mu.Unlock()
+	if wake {
+		o.signal()
+	}
+}
+
+// giveBack leaves what enter was to publish to the writer, before all others.
+func (o *outbox) giveBack(it outItem) {
+	o.mu.Lock()
+	o.items = slices.Insert(o.items, 0, it)
+	o.busy = false
+	wake := o.rouse()
 	o.mu.Unlock()
 	if wake {
 		o.signal()

@@ -20,6 +20,15 @@ type ParcelPublisher interface {
 	PublishParcels(topic string, parcels ...*message.Message) error
 }
 
+// DirectPublisher is a ParcelPublisher whose receiver may be a function that the publisher runs, as over bus/memory.
+// A pump may use it, and so forward without a hand-over.
+type DirectPublisher interface {
+	ParcelPublisher
+	// TryPublish publishes the parcel, which the receiver has taken when it returns true. It never waits: where somebody
+	// is being served, or waits, it does nothing and returns false.
+	TryPublish(topic string, parcel *message.Message) bool
+}
+
 // ParcelSubscriber is a subscriber inside one process that is told that a link
 // subscribes, which takes parcels; Subscribe is for everybody else. Contexts of messages must be preserved.
 type ParcelSubscriber interface {

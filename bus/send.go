@@ -35,6 +35,42 @@ func (l *Link) Post(e Envelope) error {
 	return l.post(&e, m)
 }
 
+// Relay is Send for receivers: where the peer can take the message at once, it does, on the calling goroutine. Nothing
+// is waited for. It must not be called while a lock is held.
+func (l *Link) Relay(e Envelope) error {
+	if l.direct == nil || !l.isReady() {
+		return l.Send(e)
+	}
+	m, err := l.marshal(&e)
+	if err != nil {
+		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	}
+	it, err := l.item(&e, m)
+	publish := false
+	if err == nil {
+		publish, err = l.out.enter(it)
+	}
+	if err != nil {
+		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	}
+	if publish {
+		if l.tryDirect(m) {
+			l.stats.sent.Add(1)
+			l.out.leave()
+		} else {
+			l.out.giveBack(it)
+		}
+	}
+	return nil
+}
+
+// tryDirect reports whether the peer has taken m. A panic of the publisher leaves it to the writer to find out.
+func (l *Link) tryDirect(m *message.Message) (taken bool) {
+	var err error
+	defer l.recovered("publisher", &err)
+	return l.direct.TryPublish(l.ch.Out, m)
+}
+
 // PostReply is Post for a reply that handler middleware has produced as m, in
 // binary form: m itself goes out where the link is binary.
 func (l *Link) PostReply(e Envelope, m *message.Message) error {

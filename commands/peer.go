@@ -131,7 +131,11 @@ func (p *peer) Closed(err error) {
 // answer sends a reply. The peer waits for it, so one that cannot be queued
 // ends the link, and one that cannot be encoded is replaced by an error.
 func (p *peer) answer(e bus.Envelope) {
-	err := p.link.Send(e)
+	send := p.link.Send
+	if e.Type == bus.ExecuteResponse {
+		send = p.link.Relay
+	}
+	err := send(e)
 	switch {
 	case err == nil || errors.Is(err, bus.ErrClosed):
 	case errors.Is(err, bus.ErrFull):

@@ -10,6 +10,7 @@ import (
 // route is a request that was forwarded: the answer goes back to origin.
 type route struct {
 	exchange
+	serving  serving // at the origin
 	origin   *peer
 	originID string
 	settled  bool // guarded by origin.mu: answered, before it was even sent
@@ -77,6 +78,7 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	}
 	rt := &route{exchange: exchange{command: e.Name, listed: listed}, origin: p, originID: e.ID}
 	rt.owner = rt
+	rt.serving = serving{runContext: runContext{Delivery: d}, p: p, route: rt}
 	expires := e.Expires
 	if expires.IsZero() {
 		expires = time.Now().Add(p.r.cfg.RequestTTL)
@@ -88,11 +90,11 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 		p.refuse(e.ID, disconnected(e.Name, to.link.ID(), bus.ErrNotConnected).fault())
 		return
 	}
-	if !p.enter(&serving{runContext: runContext{Delivery: d}, p: p, route: rt}) {
+	if !p.enter(&rt.serving) {
 		return
 	}
 	p.r.stats.forwarded.Add(1)
-	err := to.link.Send(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body, Value: e.Value,
+	err := to.link.Relay(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body, Value: e.Value,
 		Expires: expires, Depth: e.Depth, Hops: e.Hops + 1, Metadata: e.Metadata})
 	if err != nil && to.drop(&rt.exchange) {
 		rt.settle(outcome{err: sendFailure(e.Name, to, err)})

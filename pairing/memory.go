@@ -125,6 +125,9 @@ func (p *pair) opener(in *topic) message.Subscriber {
 
 func (p *pair) gate(out *topic) message.Publisher {
 	g := gate{p, out}
+	if m, ok := p.pubsub.(*memory.PubSub); ok {
+		return &directGate{parcelGate{g}, m}
+	}
 	if p.inProcess {
 		return &parcelGate{g}
 	}
@@ -192,6 +195,21 @@ func (g *parcelGate) PublishParcels(topic string, parcels ...*message.Message) e
 		}
 	}
 	return g.pair.pubsub.Publish(topic, parcels...)
+}
+
+// directGate is the gate of a Pub/Sub that can call its subscriber.
+type directGate struct {
+	parcelGate
+	pubsub *memory.PubSub
+}
+
+func (g *directGate) TryPublish(topic string, m *message.Message) bool {
+	select {
+	case <-g.to.open:
+		return g.to.link && g.pubsub.TryPublish(topic, m)
+	default:
+		return false
+	}
 }
 
 // Close does nothing: the pair closes what it made.

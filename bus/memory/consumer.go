@@ -127,6 +127,25 @@ func (c *consumer) helpEnded() {
 	}
 }
 
+// TryPublish is Publish of one message for those who cannot wait: it does nothing, and returns false, unless the topic
+// has one subscriber only, which is a function (see [PubSub.SubscribeFunc]), and nothing waits for that. Then the function
+// has run, on the calling goroutine, when it returns true.
+func (p *PubSub) TryPublish(topic string, msg *message.Message) bool {
+	p.mu.RLock()
+	t := p.topics[topic]
+	if p.closed {
+		t = nil
+	}
+	p.mu.RUnlock()
+	if t == nil {
+		return false
+	}
+	if !p.opts.HandOver {
+		msg = p.keep(msg)
+	}
+	return t.direct(msg)
+}
+
 // direct is take and help in one, for the message that nothing waits before and nobody else receives. It reports
 // whether it has done it.
 func (t *topic) direct(msg *message.Message) bool {
