@@ -65,6 +65,25 @@ func BenchmarkPairCall(b *testing.B) {
 			}
 		}
 	})
+	b.Run("memory-2-hops", func(b *testing.B) {
+		ctx := context.Background()
+		root, worker := benchmarkPair(b, memoryPair())
+		leaf, _ := commands.NewRegistry(commands.Config{ID: "leaf", RouterChannel: "worker"})
+		defer leaf.Close()
+		toLeaf, toWorker := pairing.InMemory("leaf", "worker", memoryPair())
+		if _, err := worker.RegisterChannel(ctx, toLeaf); err != nil {
+			b.Fatal(err)
+		}
+		l, err := leaf.RegisterChannel(ctx, toWorker)
+		if err != nil {
+			b.Fatal(err)
+		}
+		<-l.Ready()
+		if err := commands.Register(ctx, leaf, addCommand, addHandler); err != nil {
+			b.Fatal(err)
+		}
+		benchmarkAdd(b, root)
+	})
 	b.Run("memory", func(b *testing.B) {
 		benchmarkPairCall(b, memoryPair())
 	})
@@ -80,9 +99,14 @@ func benchmarkPairCall(b *testing.B, opts ...pairing.Options) {
 	if err := commands.Register(ctx, worker, addCommand, addHandler); err != nil {
 		b.Fatal(err)
 	}
+	benchmarkAdd(b, root)
+}
+
+func benchmarkAdd(b *testing.B, at *commands.Registry) {
+	ctx := context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
-		if n, err := commands.Execute(ctx, root, addCommand, sum{7, 11}); n != 18 || err != nil {
+		if n, err := commands.Execute(ctx, at, addCommand, sum{7, 11}); n != 18 || err != nil {
 			b.Fatal(n, err)
 		}
 	}
