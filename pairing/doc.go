@@ -7,5 +7,6 @@
 //
 // A program moves from one process to several by changing how its channels
 // are made, and nothing else. Package pairingtest checks a way to make
-// channels against every rule that registries rely on.
+// channels against every rule that registries rely on; package chaostest puts
+// a bad network in between.
 package pairing

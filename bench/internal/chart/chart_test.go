@@ -3,7 +3,9 @@ package chart_test
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -38,4 +40,21 @@ func TestChartsAreWellFormedAndNameTheirRows(t *testing.T) {
 func TestBarsLeaveOutWhatWasNotMeasured(t *testing.T) {
 	t.Parallel()
 	assert.NotContains(t, chart.Bars(sample, 1), ">other<")
+}
+
+// However many series there are, no two look alike.
+func TestLinesTellSeriesApart(t *testing.T) {
+	t.Parallel()
+	many := sample
+	many.Rows = nil
+	for i := range 20 {
+		many.Rows = append(many.Rows, chart.Row{Name: fmt.Sprint("series ", i), Values: []float64{10, 20}})
+	}
+	looks := regexp.MustCompile(`<polyline .*? fill="none" (stroke=.*)/>`).FindAllStringSubmatch(chart.Lines(many), -1)
+	require.Len(t, looks, 20)
+	seen := make(map[string]bool)
+	for _, l := range looks {
+		assert.False(t, seen[l[1]], l[1])
+		seen[l[1]] = true
+	}
 }

@@ -86,10 +86,19 @@ func (c *canvas) series(r Row, i int, x func(int) float64, y scale) {
 		points = append(points, fmt.Sprintf("%.1f,%.1f", x(at), y.at(v)))
 		fmt.Fprintf(c, `<circle cx="%.1f" cy="%.1f" r="%.1f" fill="%s"/>`+"\n", x(at), y.at(v), wide+0.6, colour)
 	}
-	fmt.Fprintf(c, `<polyline points="%s" fill="none" stroke="%s" stroke-width="%.1f"/>`+"\n", strings.Join(points, " "), colour, wide)
+	fmt.Fprintf(c, `<polyline points="%s" fill="none" stroke="%s" stroke-width="%.1f"%s/>`+"\n", strings.Join(points, " "), colour, wide, dash(i))
+}
+
+// dash tells apart series that share a colour.
+func dash(i int) string {
+	if i < len(palette) {
+		return ""
+	}
+	return ` stroke-dasharray="5 4"`
 }
 
 func (c *canvas) legend(name string, i int, x, y float64) {
-	fmt.Fprintf(c, `<rect x="%.1f" y="%.1f" width="14" height="4" fill="%s"/>`+"\n", x, y-6, palette[i%len(palette)])
+	fmt.Fprintf(c, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-width="4"%s/>`+"\n",
+		x, y-4, x+14, y-4, palette[i%len(palette)], dash(i))
 	c.text(x+20, y, "", "start", name)
 }

@@ -14,8 +14,8 @@ func Channels(s Setup) (Fan, error) {
 		in := make(chan Tick, s.Largest)
 		c.listeners = append(c.listeners, in)
 		c.running.Go(func() {
-			for range in {
-				c.tally.count()
+			for v := range in {
+				c.tally.value(v)
 			}
 		})
 	}
@@ -51,8 +51,8 @@ func CskrPubSub(s Setup) (Fan, error) {
 	for range s.Listeners {
 		in := c.bus.Sub("tick")
 		c.running.Go(func() {
-			for range in {
-				c.tally.count()
+			for v := range in {
+				c.tally.value(v)
 			}
 		})
 	}

@@ -29,11 +29,16 @@ type Kind struct {
 func All() []Kind {
 	return []Kind{
 		{"channels", "a buffered Go channel per listener; Go values", Channels},
-		{"cskr-pubsub", "cskr/pubsub; Go values", CskrPubSub},
+		{"eventbus", "asaskevich/EventBus, on the emitter's goroutine; Go values", EventBus},
+		{"cskr-pubsub", "cskr/pubsub, a buffered channel per listener; Go values", CskrPubSub},
+		{"moby-pubsub", "moby/pubsub, a buffered channel per listener; Go values", MobyPubSub},
+		{"docker-events", "docker/go-events, a broadcaster and a queue per listener; Go values", DockerEvents},
+		{"protoactor", "asynkron/protoactor-go, the event stream and an actor per listener; Go values", ProtoActor},
 		{"leat-memory", "leat, a pair over bus/memory", LeatMemory},
 		{"leat-gochannel", "leat, a pair over GoChannel", LeatGoChannel},
 		{"leat-mesh5", "leat, five registries, each joined with each, over bus/memory; listeners at the four others", LeatMesh},
 		{"gochannel", "bare GoChannel, a subscription per listener", GoChannel},
+		{"watermill-cqrs", "Watermill's EventBus and EventProcessor with its Router, over GoChannel", CQRS},
 		{"nats", "core NATS, embedded server, in-process connections, a subscription per listener", NATS},
 	}
 }
@@ -64,11 +69,18 @@ func (t *tally) count() {
 	}
 }
 
-// bytes counts an event that came as JSON, if it is one.
+// value counts an event, if it is one.
+func (t *tally) value(v Tick) {
+	if v.N > 0 {
+		t.count()
+	}
+}
+
+// bytes counts an event that came as JSON.
 func (t *tally) bytes(body []byte) {
 	var tick Tick
-	if json.Unmarshal(body, &tick) == nil && tick.N > 0 {
-		t.count()
+	if json.Unmarshal(body, &tick) == nil {
+		t.value(tick)
 	}
 }
 

@@ -42,11 +42,7 @@ type style struct {
 
 var typed = style{
 	listen: func(h *events.Hub, t *tally, o events.ListenOptions) error {
-		_, err := events.Listen(h, tick, func(_ context.Context, v Tick) {
-			if v.N > 0 {
-				t.count()
-			}
-		}, o)
+		_, err := events.Listen(h, tick, func(_ context.Context, v Tick) { t.value(v) }, o)
 		return err
 	},
 	emit: func(ctx context.Context, h *events.Hub, i int) error { return events.Emit(ctx, h, tick, Tick{i + 1}) },
