@@ -44,15 +44,19 @@ func over(a, b string) func(round) float64 { return func(r round) float64 { retu
 // callRatios compares calls and events. Their unit is channels: one round trip over two unbuffered Go channels.
 var callRatios = []ratio{
 	{"local/channels", over("leat-local", "channels"), atMost(0.15)},
-	{"memory/channels", over("leat-memory", "channels"), atMost(8)},
+	{"memory-json/channels", over("leat-memory-json", "channels"), atMost(8)},
+	{"memory/channels", over("leat-memory", "channels"), atMost(5)},
 	{"memory-raw/channels", over("leat-memory-raw", "channels"), atMost(5)},
 	{"gochannel/bare-gochannel", over("leat-gochannel", "gochannel"), atMost(1.25)},
 	{"memory-256-callers/memory", over("leat-memory/256", "leat-memory"), atMost(1)},
 	{"memory-4096-callers/memory", over("leat-memory/4096", "leat-memory"), atMost(1.3)},
 	{"requestreply/gochannel", over("requestreply", "leat-gochannel"), atLeast(2.5)},
 	{"requestreply/memory", over("requestreply", "leat-memory"), atLeast(8)},
+	{"requestreply/memory-json", over("requestreply", "leat-memory-json"), atLeast(8)},
 	{"nats-micro/memory", over("nats-micro", "leat-memory"), atLeast(4)},
+	{"nats-micro/memory-json", over("nats-micro", "leat-memory-json"), atLeast(4)},
 	{"net-rpc/memory", over("net-rpc", "leat-memory"), atLeast(2)},
+	{"net-rpc/memory-json", over("net-rpc", "leat-memory-json"), atLeast(2)},
 	{"second-hop/first-hop", func(r round) float64 { return r("leat-memory/2 hops")/r("leat-memory") - 1 }, atMost(0.8)},
 	{"event/channels", over("event", "channels"), atMost(2)},
 	{"event-raw/channels", over("event-raw", "channels"), atMost(2)},
@@ -103,7 +107,7 @@ func medianOf(results []measure.Result, value func(round) float64) float64 {
 func ratiosOfCalls(e effort, out, log io.Writer) error {
 	var f fleet
 	defer f.close()
-	for _, name := range []string{"channels", "leat-local", "leat-memory", "leat-memory-raw", "leat-gochannel", "gochannel", "requestreply", "nats-micro", "net-rpc"} {
+	for _, name := range []string{"channels", "leat-local", "leat-memory", "leat-memory-json", "leat-memory-raw", "leat-gochannel", "gochannel", "requestreply", "nats-micro", "net-rpc"} {
 		if err := f.add(name, name, peers.Setup{}); err != nil {
 			return err
 		}
@@ -127,8 +131,8 @@ func ratiosOfCalls(e effort, out, log io.Writer) error {
 		switch r.Name {
 		case "leat-local":
 			printRatio(out, "local-allocations", hundredths(r.Allocs), atMost(1))
-		case "leat-memory":
-			printRatio(out, "memory-allocations", hundredths(r.Allocs), atMost(25))
+		case "leat-memory-json":
+			printRatio(out, "memory-json-allocations", hundredths(r.Allocs), atMost(25))
 		}
 	}
 	for _, q := range callRatios {

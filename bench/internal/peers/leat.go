@@ -19,8 +19,13 @@ func LeatLocal(s Setup) (Peer, error) {
 	return newLeat(s, GoChannelPair, typed)
 }
 
-// LeatMemory calls over a pair of registries joined by bus/memory.
+// LeatMemory calls over a pair of registries joined by bus/memory. Both sides share the Go types, and these share no
+// memory: values go as they are.
 func LeatMemory(s Setup) (Peer, error) { return newLeat(s.withDefaults(), MemoryPair, typed) }
+
+// LeatMemoryJSON is LeatMemory for two sides that do not share the types, as when they are built apart: each encodes
+// and decodes.
+func LeatMemoryJSON(s Setup) (Peer, error) { return newLeat(s.withDefaults(), MemoryPair, typedApart) }
 
 // LeatMemoryRaw is LeatMemory for those who have bytes and want bytes: neither side decodes them.
 func LeatMemoryRaw(s Setup) (Peer, error) { return newLeat(s.withDefaults(), MemoryPair, raw) }
@@ -66,6 +71,21 @@ func newLeat(s Setup, pair func() []pairing.Options, how style) (Peer, error) {
 
 func typed(t *Tree, req Sum) (func(context.Context) error, error) {
 	err := commands.Register(context.Background(), t.Leaf(), mathAdd, add)
+	root := t.Root()
+	return func(ctx context.Context) error { return check(commands.Execute(ctx, root, mathAdd, req)) }, err
+}
+
+// theirSum is what the other side calls a Sum.
+type theirSum Sum
+
+type theirInt int
+
+var theirAdd = commands.Define[theirSum, theirInt]("math.add", "Add two integers")
+
+func typedApart(t *Tree, req Sum) (func(context.Context) error, error) {
+	err := commands.Register(context.Background(), t.Leaf(), theirAdd, func(_ context.Context, q theirSum) (theirInt, error) {
+		return theirInt(q.A + q.B), nil
+	})
 	root := t.Root()
 	return func(ctx context.Context) error { return check(commands.Execute(ctx, root, mathAdd, req)) }, err
 }

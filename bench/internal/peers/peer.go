@@ -50,6 +50,7 @@ func All() []Kind {
 		{"protoactor", "asynkron/protoactor-go, a request to an actor; Go values", false, ProtoActor},
 		{"leat-local", "leat, the handler in the same registry; Go values", false, LeatLocal},
 		{"leat-memory", "leat, a pair over bus/memory", true, LeatMemory},
+		{"leat-memory-json", "the same where the two sides have types of their own: JSON both ways", true, LeatMemoryJSON},
 		{"leat-memory-raw", "the same with ExecuteRaw and RegisterRaw: bytes pass undecoded", true, LeatMemoryRaw},
 		{"leat-gochannel", "leat, a pair over GoChannel", true, LeatGoChannel},
 		{"gochannel", "bare GoChannel: two publishes and acks, metadata as leat's", true, GoChannel},
