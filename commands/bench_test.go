@@ -3,6 +3,9 @@ package commands_test
 import (
 	"context"
 	"encoding/json"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -130,6 +133,34 @@ func benchmarkPair(b *testing.B, opts ...pairing.Options) (root, worker *command
 	}
 	<-l.Ready()
 	return root, worker
+}
+
+// BenchmarkPairCallers is BenchmarkPairCall over bus/memory with many callers at once.
+func BenchmarkPairCallers(b *testing.B) {
+	ctx := context.Background()
+	for _, callers := range []int{1, 16, 256, 4096} {
+		b.Run(strconv.Itoa(callers), func(b *testing.B) {
+			root, worker := benchmarkPair(b, memoryPair())
+			if err := commands.Register(ctx, worker, addCommand, addHandler); err != nil {
+				b.Fatal(err)
+			}
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range callers {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						if n, err := commands.Execute(ctx, root, addCommand, sum{7, 11}); n != 18 || err != nil {
+							b.Error(n, err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
 }
 
 // BenchmarkPairCallRaw is BenchmarkPairCall over bus/memory without any JSON: what is left is the way there and back.
