@@ -129,4 +129,5 @@ var shapes = map[Type]shape{
 	Goodbye:          {},
 	Flush:            {},
 	Flushed:          {thread: true},
+	Ping:             {},
 }

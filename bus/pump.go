@@ -74,6 +74,15 @@ func (l *Link) receive(m *message.Message) {
 		l.Reject(d, err)
 		return
 	}
+	if l.presence != nil {
+		ok, err := l.presence.admit(d)
+		if err != nil {
+			l.Reject(d, err)
+		}
+		if !ok || err != nil {
+			return
+		}
+	}
 	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
 		err := fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
 		l.Reject(d, err)
@@ -94,7 +103,11 @@ func (l *Link) receive(m *message.Message) {
 func (l *Link) unmarshal(m *message.Message) (Envelope, error) {
 	p := carried(m)
 	if p == nil || !l.Binary() {
-		return l.codec.Unmarshal(m)
+		e, err := l.codec.Unmarshal(m)
+		if err == nil {
+			err = unescapeMetadata(m.Metadata) // middleware reads it
+		}
+		return e, err
 	}
 	e := *p
 	if l.bus.readers {
@@ -150,6 +163,8 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 		return nil, l.Send(Envelope{Type: Flushed, Thread: e.ID})
 	case Flushed:
 		l.flushed(e.Thread)
+		return nil, nil
+	case Ping: // having come is all that it says
 		return nil, nil
 	}
 	for _, r := range l.layers {

@@ -43,6 +43,9 @@ func (l *Link) publish(it *outItem) {
 	}
 	if err == nil {
 		l.stats.sent.Add(1)
+		if l.presence != nil {
+			l.presence.sent.Store(int64(l.presence.since()))
+		}
 		return
 	}
 	l.unsent(it, err)
@@ -56,7 +59,7 @@ func (l *Link) unsent(it *outItem, err error) {
 		return
 	}
 	l.stats.unsent.Add(1)
-	if !errors.Is(err, errDiscarded) {
+	if !errors.Is(err, errDiscarded) && !errors.Is(err, errLate) {
 		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err.Error())
 	}
 	for _, r := range l.layers {
@@ -67,6 +70,11 @@ func (l *Link) unsent(it *outItem, err error) {
 func (l *Link) tryPublish(it *outItem) (err error) {
 	if it.typ == Event {
 		if err := it.age(); err != nil {
+			return err
+		}
+	}
+	if l.presence != nil {
+		if err := l.presence.stamp(it); err != nil {
 			return err
 		}
 	}
