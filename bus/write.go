@@ -59,7 +59,10 @@ func (l *Link) unsent(it *outItem, err error) {
 		return
 	}
 	l.stats.unsent.Add(1)
-	if !errors.Is(err, errDiscarded) && !errors.Is(err, errLate) {
+	if err == errLate { // whoever waited for it knows
+		return
+	}
+	if !errors.Is(err, errDiscarded) {
 		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err.Error())
 	}
 	for _, r := range l.layers {

@@ -43,7 +43,7 @@ func TestJoinConforms(t *testing.T) {
 	pairingtest.Run(t, func(_ testing.TB, a, b string) (chA, chB *bus.Channel) {
 		o := pairing.JoinOptions{Prefix: fmt.Sprintf("test%d", serial.Add(1))}
 		return pairing.Join(shared, shared, b, a, o), pairing.Join(shared, shared, a, b, o)
-	}, pairingtest.Features{Ordered: true})
+	}, pairingtest.Features{Ordered: true, HoldsBeforeAttach: true})
 }
 
 func TestJoinTopics(t *testing.T) {
