@@ -107,8 +107,23 @@ func (c *clock) remaining(expires, now int64) (time.Duration, bool) {
 		return 0, false
 	}
 	aged := c.best.delay + max(0, now-c.best.at)/agedBy
-	return time.Duration(expires-(now+c.best.offset)+aged/2+1) * time.Microsecond, true
+	left := expires - (now + c.best.offset) + aged/2 + 1
+	return time.Duration(max(-maxTime, min(left, maxTime))) * time.Microsecond, true
 }
+
+// due reports whether the clock is to be measured, and notes that it will be.
+func (c *clock) due(now, every time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now-c.sent < every {
+		return false
+	}
+	c.sent = now
+	return true
+}
+
+// maxTime is in the year 2255. Sums of a few such times do not overflow, and as a Duration it fits.
+const maxTime = 1 << 53
 
 // parseTime returns 0 if md has no such time.
 func parseTime(md message.Metadata, key string) (int64, error) {
@@ -117,7 +132,7 @@ func parseTime(md message.Metadata, key string) (int64, error) {
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err == nil && (n < 1 || n > 1<<53) { // the year 2255; sums of a few fit
+	if err == nil && (n < 1 || n > maxTime) {
 		err = strconv.ErrRange
 	}
 	if err != nil {

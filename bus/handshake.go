@@ -24,7 +24,7 @@ func (l *Link) tryHello(try int) {
 		return
 	}
 	if try == 0 || l.presence != nil || l.out.len() == 0 { // else the first one has not even left yet
-		if err := l.Send(Envelope{ID: NewID(), Type: ListRequest}); err != nil {
+		if err := l.Send(Envelope{ID: NewID(), Type: ListRequest}); err != nil && l.presence == nil {
 			return // closing
 		}
 		if try > 0 {

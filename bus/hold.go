@@ -17,6 +17,23 @@ func (o *outbox) reserve(it *outItem) error {
 	return o.admit(it)
 }
 
+// force queues what must not wait for the room that reserved messages take:
+// only it can make that room. What is queued and not reserved bounds it.
+func (o *outbox) force(it outItem) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed:
+		return ErrClosed
+	case len(o.items) >= 2*o.bound:
+		return ErrFull
+	}
+	o.items = append(o.items, it)
+	o.size++
+	o.signal()
+	return nil
+}
+
 // deliver queues what was reserved.
 func (o *outbox) deliver(items []outItem) {
 	if len(items) == 0 {
@@ -55,21 +72,21 @@ func (p *presence) push(e *Envelope, it outItem) error {
 	case e.Type == ListResponse:
 		p.answer(it.msg.Metadata, e.Thread)
 	}
-	_, answer := it.msg.Metadata[keyPeer]
-	if !p.open && e.Type != ListRequest && !answer {
-		if p.lost {
-			return ErrClosed
-		}
-		if err := p.link.out.reserve(&it); err != nil {
-			return err
-		}
-		p.held = append(p.held, it)
-		return nil
-	}
-	if err := p.link.out.push(it); err != nil {
+	if _, answer := it.msg.Metadata[keyPeer]; e.Type == ListRequest || answer {
+		err := p.link.out.force(it)
+		p.greeting = p.greeting || err == nil && e.Type == ListRequest
 		return err
 	}
-	p.greeting = p.greeting || e.Type == ListRequest
+	if p.open {
+		return p.link.out.push(it)
+	}
+	if p.lost {
+		return ErrClosed
+	}
+	if err := p.link.out.reserve(&it); err != nil {
+		return err
+	}
+	p.held = append(p.held, it)
 	return nil
 }
 

@@ -1,14 +1,10 @@
 package bus
 
 import (
-	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/ThreeDotsLabs/watermill/message"
 )
 
 // presence is what a link knows of whether its peer is there, and which life
@@ -35,29 +31,6 @@ type presence struct {
 	pace     time.Duration // guarded by mu: the shorter one of both sides' heartbeats
 	timer    *time.Timer   // guarded by mu: of the heartbeats; nil while there are none
 }
-
-// greeter is one who has said hello, and is to be answered by name.
-type greeter struct {
-	thread  string
-	session string
-	stamp   stamp
-	at      time.Duration // since the start
-}
-
-const (
-	// patience is after how many heartbeats without a word a peer is gone.
-	patience = 3
-	// measureEvery is the number of heartbeats after which the clocks are compared
-	// again, also where so much is sent that there is no need of a ping.
-	measureEvery = 16
-	// minBeat bounds what a peer may ask for.
-	minBeat = 10 * time.Millisecond
-	// maxGreeters bounds the answers that may be under way.
-	maxGreeters = 16
-	// greetingPause is the time in which one session is answered once: a broker
-	// may hand out a day's greetings at once.
-	greetingPause = 100 * time.Millisecond
-)
 
 var errRestarted = fmt.Errorf("%w: peer restarted", ErrPeerClosed)
 
@@ -150,32 +123,6 @@ func (p *presence) plain(t Type) bool {
 	return true
 }
 
-// greet notes whom the answer is for. It drops what the same session says
-// again at once. p.mu is held.
-func (p *presence) greet(g greeter, v verdict) verdict {
-	for _, old := range p.greeters {
-		if old.session == g.session && g.at-old.at < greetingPause {
-			return stale
-		}
-	}
-	if len(p.greeters) == maxGreeters {
-		p.greeters = append(p.greeters[:0], p.greeters[1:]...)
-	}
-	p.greeters = append(p.greeters, g)
-	return v
-}
-
-// answer addresses a list to whoever has asked for it. p.mu is held.
-func (p *presence) answer(md message.Metadata, thread string) {
-	for _, g := range p.greeters {
-		if g.thread == thread {
-			md[keyPeer] = g.session
-			g.stamp.put(md)
-			return
-		}
-	}
-}
-
 // confirm makes s the peer of this link. p.mu is held.
 func (p *presence) confirm(s session) {
 	p.peer.Store(&s)
@@ -192,7 +139,7 @@ func (p *presence) agree(beat time.Duration) {
 	if p.beat == 0 {
 		return
 	}
-	p.pace = max(minBeat, min(p.beat, beat))
+	p.pace = min(p.beat, max(minBeat, beat))
 	if p.timer != nil && !p.stopped {
 		p.timer.Reset(p.pace)
 	}
@@ -219,122 +166,4 @@ func (p *presence) timed(d *Delivery, now int64) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-var errLate = errors.New("request outlived its caller before it was published")
-
-// stamp writes the sessions and times into a message that is about to leave.
-func (p *presence) stamp(it *outItem) error {
-	md := it.msg.Metadata
-	if md == nil {
-		md = make(message.Metadata)
-		it.msg.Metadata = md
-	}
-	md[keySession] = p.session.id
-	switch it.typ {
-	case ListRequest:
-		p.mu.Lock()
-		p.greeting = false
-		p.mu.Unlock()
-		p.putGreeting(md)
-		return nil
-	case ListResponse:
-		if _, answer := md[keyEcho]; answer {
-			p.putGreeting(md)
-		}
-	case Ping:
-		p.clock.put(md, p.micros())
-	case ExecuteRequest:
-		if it.life > 0 {
-			left := it.life - time.Since(it.born)
-			if left <= 0 {
-				return errLate
-			}
-			md[keyDeadline] = strconv.FormatInt(max(1, left.Microseconds()), 10)
-			md[keyExpires] = strconv.FormatInt(p.micros()+left.Microseconds(), 10)
-		}
-	}
-	if md[keyPeer] == "" {
-		if to := p.recipient(it.typ); to != "" {
-			md[keyPeer] = to
-		}
-	}
-	return nil
-}
-
-func (p *presence) putGreeting(md message.Metadata) {
-	md[keySent] = strconv.FormatInt(p.micros(), 10)
-	if p.beat > 0 {
-		md[keyBeat] = strconv.FormatInt(p.beat.Microseconds(), 10)
-	}
-}
-
-// recipient is the session that a message is for. A goodbye goes to whoever
-// may know this side, though this side does not know yet.
-func (p *presence) recipient(t Type) string {
-	if peer := p.peer.Load(); peer != nil {
-		return peer.id
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.greeters); t == Goodbye && n > 0 {
-		return p.greeters[n-1].session
-	}
-	return ""
-}
-
-// tick runs when it may be time for a ping, or for the end.
-func (p *presence) tick() {
-	l, now := p.link, p.since()
-	p.mu.Lock()
-	next := p.pace
-	p.mu.Unlock()
-	if l.Understands(CanPing) {
-		heard := time.Duration(p.heard.Load())
-		if now-heard >= patience*p.beat {
-			l.peerClosed(fmt.Errorf("%w: peer not heard of for %s", ErrPeerClosed, (now - heard).Round(time.Millisecond)))
-			return
-		}
-		next = min(p.ping(now, next), heard+patience*p.beat-now)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.stopped {
-		p.timer.Reset(next)
-	}
-}
-
-// ping sends one if it is time, and returns when to look again. What waits to
-// be published is a sign of life too, and a full queue takes no ping.
-func (p *presence) ping(now, pace time.Duration) time.Duration {
-	idle := now - time.Duration(p.sent.Load())
-	due := p.clock.due(now, measureEvery*pace)
-	if due || idle >= pace && p.link.out.len() == 0 {
-		_ = p.link.Send(Envelope{Type: Ping})
-	}
-	if idle >= pace {
-		return pace
-	}
-	return pace - idle
-}
-
-// due reports whether the clock is to be measured, and notes that it will be.
-func (c *clock) due(now, every time.Duration) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now-c.sent < every {
-		return false
-	}
-	c.sent = now
-	return true
-}
-
-// stop ends the heartbeats.
-func (p *presence) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stopped = true
-	if p.timer != nil {
-		p.timer.Stop()
-	}
 }

@@ -77,6 +77,8 @@ const (
 func (p *presence) judge(from session, to string, t Type) verdict {
 	peer := p.peer.Load()
 	switch {
+	case from.id == p.session.id: // the transport hands out what it is given
+		return stale
 	case to != "" && to != p.session.id, to == "" && t != ListRequest:
 		return stale
 	case peer == nil && t == Goodbye: // it has left before anything else came of it
