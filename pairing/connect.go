@@ -24,11 +24,12 @@ type Connection struct {
 	cancel   context.CancelCauseFunc
 	done     chan struct{} // closed by run, after everything else
 
-	mu    sync.Mutex
-	link  *bus.Link       // guarded by mu: attached; nil between two
-	news  chan struct{}   // guarded by mu: closed and replaced when link changes
-	err   error           // guarded by mu: why the connection has ended
-	stats ConnectionStats // guarded by mu
+	mu      sync.Mutex
+	link    *bus.Link       // guarded by mu: attached; nil between two
+	news    chan struct{}   // guarded by mu: closed and replaced when link changes
+	err     error           // guarded by mu: why the connection has ended
+	stats   ConnectionStats // guarded by mu
+	closing error           // guarded by mu: what closing the link said
 }
 
 // ConnectionStats counts what a connection has done.
@@ -125,11 +126,31 @@ func (c *Connection) Stats() ConnectionStats {
 }
 
 // Close closes the link, as bus.Link.Close does, and attaches no other. It
-// returns when that is done. Idempotent.
+// returns when that is done; called while inbound middleware of the link runs, maybe by
+// that, it does not wait. It returns what closing the link said. Idempotent.
 func (c *Connection) Close() error {
 	c.cancel(bus.ErrClosed)
+	if link := c.Link(); link != nil {
+		c.closeLink(link)
+		select {
+		case <-link.Done():
+		default:
+			return nil
+		}
+	}
 	<-c.done
-	return nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closing
+}
+
+// closeLink notes what closing it says: whoever is first is told.
+func (c *Connection) closeLink(link *bus.Link) {
+	if err := link.Close(); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.closing = err
+	}
 }
 
 const (
@@ -227,7 +248,7 @@ func (c *Connection) follow(ctx context.Context, link *bus.Link) (lasted bool, e
 		case <-ready:
 			since, ready = time.Now(), nil
 		case <-ctx.Done():
-			_ = link.Close()
+			c.closeLink(link)
 			return false, context.Cause(ctx)
 		case <-link.Done():
 			c.ended(link.Err())

@@ -462,6 +462,7 @@ func TestConnectRefusesWhatNoRegistryTakes(t *testing.T) {
 func TestConnectionCloseRaces(t *testing.T) {
 	t.Parallel()
 	for range 20 {
+		began := time.Now()
 		e := newEther(1, faults{})
 		var conn atomic.Pointer[pairing.Connection]
 		closing := func(h message.HandlerFunc) message.HandlerFunc {
@@ -472,7 +473,7 @@ func TestConnectionCloseRaces(t *testing.T) {
 				return h(m)
 			}
 		}
-		b := bus.New(bus.Options{Inbound: []message.HandlerMiddleware{closing}, Logger: slog.New(slog.DiscardHandler)})
+		b := bus.New(bus.Options{Inbound: []message.HandlerMiddleware{closing}, CloseTimeout: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 		c := pairing.Connect(t.Context(), busRegistry{b}, func() (*bus.Channel, error) { return pairing.Join(e, e, "a", "b"), nil })
 		other := registry(t, "b", "")
 		toA := pairing.Connect(t.Context(), other, func() (*bus.Channel, error) { return pairing.Join(e, e, "b", "a"), nil })
@@ -488,6 +489,7 @@ func TestConnectionCloseRaces(t *testing.T) {
 		<-c.Done()
 		<-toA.Done()
 		require.NoError(t, b.Close())
+		require.Less(t, time.Since(began), 30*time.Second, "somebody waited for himself")
 	}
 }
 

@@ -142,7 +142,11 @@ func (l *listener) run(ctx context.Context) {
 		for _, m := range todo {
 			select {
 			case l.out <- m:
-				<-m.Acked()
+				select {
+				case <-m.Acked():
+				case <-ctx.Done():
+					return
+				}
 			case <-ctx.Done():
 				return
 			}
