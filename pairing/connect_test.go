@@ -219,7 +219,7 @@ func TestWhatEarlierLivesHaveSentChangesNothing(t *testing.T) {
 			time.Sleep(time.Millisecond)
 			ran, had := runs.Load(), heard.Load()
 			a, b := root.conn.Link(), worker.conn.Link()
-			for i, total := 0, len(e.all); i < 4*total; i++ {
+			for i, total := 0, e.published(); i < 4*total; i++ {
 				e.again(rand.IntN(total))
 			}
 			time.Sleep(time.Minute)
@@ -260,7 +260,7 @@ func TestAPausedPeerComesBack(t *testing.T) {
 		require.LessOrEqual(t, time.Since(began), 6*time.Second)
 		<-link.Done()
 		time.Sleep(time.Minute)
-		published := len(e.all)
+		published := e.published()
 		e.setCut(false)
 		for i := range published { // the broker had it all
 			e.again(i)

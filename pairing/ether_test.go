@@ -64,6 +64,12 @@ func (e *ether) Publish(topic string, ms ...*message.Message) error {
 	return nil
 }
 
+func (e *ether) published() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.all)
+}
+
 // again publishes what was published before, as a broker that redelivers does.
 func (e *ether) again(i int) {
 	e.mu.Lock()
