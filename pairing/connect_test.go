@@ -276,7 +276,7 @@ func TestAPausedPeerComesBack(t *testing.T) {
 // each other, and stay together. No request ever runs twice.
 func TestTwoSidesConverge(t *testing.T) {
 	t.Parallel()
-	seeds := 150
+	seeds := 60
 	if testing.Short() {
 		seeds = 20
 	}
