@@ -13,7 +13,7 @@ type LinkStats struct {
 	Rejected uint64 // received, but malformed, unknown, oversized or refused by inbound middleware
 	Unsent   uint64 // queued, but not published: the publisher failed, the event expired, or the link closed
 	Dropped  uint64 // events that were not even queued: the queue was full
-	Stale    uint64 // received, but sent by or to another life of either side, and dropped; see Channel.Heartbeat
+	Stale    uint64 // received, but sent by or to another life of either side, or a greeting said twice, and dropped; see Channel.Heartbeat
 	Expired  uint64 // requests received after their caller had stopped waiting, and dropped unexecuted
 	Queued   int    // messages that wait to be published now
 }

@@ -498,3 +498,47 @@ type busRegistry struct{ b *bus.Bus }
 func (r busRegistry) RegisterChannel(ctx context.Context, ch *bus.Channel) (*bus.Link, error) {
 	return r.b.Attach(ctx, ch)
 }
+
+// A worker that is there long before its root: what was registered, and what
+// its own children have registered, is known to the root when that comes, and again after it
+// has gone and come back.
+func TestARootThatComesLateKnowsEverything(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEther(1, faults{})
+		quiet := slog.New(slog.DiscardHandler)
+		worker, err := commands.NewRegistry(commands.Config{ID: "worker", RouterChannel: "root", Logger: quiet})
+		require.NoError(t, err)
+		leaf, err := commands.NewRegistry(commands.Config{ID: "leaf", RouterChannel: "worker", Logger: quiet})
+		require.NoError(t, err)
+		toLeaf, toWorker := pairing.InMemory("leaf", "worker")
+		_, err = worker.RegisterChannel(t.Context(), toLeaf)
+		require.NoError(t, err)
+		up, err := leaf.RegisterChannel(t.Context(), toWorker)
+		require.NoError(t, err)
+		<-up.Ready()
+		for _, r := range []*commands.Registry{worker, leaf} {
+			require.NoError(t, r.RegisterRaw(t.Context(), bus.Definition{ID: r.ID() + ".id"}, func(context.Context, json.RawMessage) (json.RawMessage, error) {
+				return json.RawMessage(`"` + r.ID() + `"`), nil
+			}))
+		}
+		conn := pairing.Connect(context.Background(), worker, func() (*bus.Channel, error) { return pairing.Join(e, e, "worker", "root"), nil })
+		root, _ := processes(e)
+		for range 3 {
+			time.Sleep(5 * time.Minute) // longer than any request waits
+			root.start(t)
+			require.NoError(t, root.conn.Ready(t.Context()))
+			require.NoError(t, conn.Ready(t.Context()))
+			time.Sleep(time.Second)
+			for _, id := range []string{"worker", "leaf"} {
+				got, err := root.registry.ExecuteRaw(t.Context(), id+".id", nil)
+				require.NoError(t, err)
+				require.Equal(t, `"`+id+`"`, string(got))
+			}
+			root.kill(t)
+		}
+		require.NoError(t, conn.Close())
+		require.NoError(t, worker.Close())
+		require.NoError(t, leaf.Close())
+	})
+}

@@ -46,7 +46,9 @@ type JoinOptions struct {
 //
 // pub and sub may be shared by many channels. They belong to the caller, who
 // closes them after the links' Done, unless JoinOptions.Close does. What is
-// sent before the peer has subscribed is kept or lost as the Pub/Sub does it.
+// sent before the peer is there is held, and delivered when it is; see bus.Channel.Heartbeat.
+// The link ends when the peer leaves, vanishes or restarts: [Connect] attaches again then.
+// Each name stands for one process at a time: two that use the same end each other's links.
 // Events keep their order if sub hands out one unacked message at a time, in
 // order of publication. With a nil sub nothing is subscribed to: feed
 // bus.Link.Deliver with what comes on In, for example as a handler of a
