@@ -78,6 +78,9 @@ type Bus struct {
 	evicted atomic.Uint64 // request keys of links that have ended, forgotten before their time
 	work    work
 
+	lastSession atomic.Int64     // when the newest session began
+	wall        func() time.Time // tests set it: the clock that peers are told; nil: time.Now
+
 	// sequence makes "seen before?" and "into every queue" one step for
 	// events, so that two links cannot overtake each other between the two.
 	// Nothing but leat's own non-blocking code runs under it.

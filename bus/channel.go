@@ -3,6 +3,7 @@ package bus
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -37,6 +38,24 @@ type Channel struct {
 	// their own goroutine, once the handshake is done, and save a hand-over.
 	// Default false: whatever Publish does, it holds up the link's writer only.
 	InProcess bool
+	// Heartbeat gives the link presence, which channels to another process need. Default 0: none;
+	// ignored where InProcess is set.
+	//
+	// Each attach makes a session then, and the two sides get to know each other's before anything
+	// else is sent: what is sent earlier is held, within QueueSize, and lost if the link closes before. What was sent
+	// by or to another session is dropped and counted (LinkStats.Stale), so that nothing of an earlier life,
+	// a goodbye say, disturbs this one. A peer that begins a new session ends the link with an error that
+	// wraps ErrPeerClosed. A session is newer if it began later by its own side's clock; where that was
+	// set back, the peer gets in when the old session is given up. A peer that names no session is taken as it is.
+	//
+	// If positive, it is also the time after which a ping is sent if nothing else was, to a peer that
+	// has heartbeats too; where the two differ, the shorter time counts for both. When such a peer has not been
+	// heard of for three times Heartbeat, the link ends with an error that wraps ErrPeerClosed. If negative,
+	// there are sessions and no heartbeats.
+	//
+	// Both sides measure how far their clocks are apart, and a request that arrives after its caller
+	// has stopped waiting is dropped unexecuted and counted (LinkStats.Expired).
+	Heartbeat time.Duration
 	// Closing is called once, by the link, when it begins to close and before what is queued
 	// is published: a transport that holds messages for a peer that has never come gives up
 	// on them here, rather than hold up the close. May be nil.

@@ -47,6 +47,9 @@ func (l *Link) begin(err error) bool {
 	l.err = err
 	l.mu.Unlock()
 	l.stopHello()
+	if l.presence != nil {
+		l.presence.stop()
+	}
 	l.bus.remove(l)
 	for _, r := range l.layers {
 		r.Closed(err)
@@ -60,6 +63,9 @@ func (l *Link) begin(err error) bool {
 func (l *Link) teardown(drain bool) error {
 	if l.ch.Closing != nil {
 		l.ch.Closing()
+	}
+	if l.presence != nil {
+		l.presence.giveUp()
 	}
 	if drain {
 		var last *outItem

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -83,6 +82,7 @@ func putExtras(m message.Metadata, e *Envelope) {
 // takeExtras reads them. A value that does not parse is refused: it was not
 // written by a peer of ours, and a guess would break a promise silently.
 func takeExtras(m message.Metadata, e *Envelope) error {
+	_, escaped := m[keyEscaped]
 	for k, v := range m {
 		var err error
 		switch k {
@@ -106,6 +106,9 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			if !strings.HasPrefix(k, keyPrefix) {
 				if e.Metadata == nil {
 					e.Metadata = make(message.Metadata)
+				}
+				if escaped {
+					v, err = unescape(v)
 				}
 				e.Metadata[k] = v
 			}
@@ -131,23 +134,4 @@ func parseMicros(s string) (time.Duration, error) {
 func parseCount(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return int(n), err
-}
-
-// escape protects a metadata value from transports that trim or fold header
-// values: everything but printable ASCII without space and % is
-// percent-encoded. Most values need nothing and cost one scan.
-func escape(s string) string {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' {
-			return url.PathEscape(s)
-		}
-	}
-	return s
-}
-
-func unescape(s string) (string, error) {
-	if strings.IndexByte(s, '%') < 0 {
-		return s, nil
-	}
-	return url.PathUnescape(s)
 }

@@ -132,7 +132,7 @@ func (t Type) shape() (s shape, known bool) {
 		return shape{thread: true}, true
 	case Withdraw:
 		return shape{name: true}, true
-	case ListRequest, Goodbye, Flush:
+	case ListRequest, Goodbye, Flush, Ping:
 		return shape{}, true
 	}
 	return shape{}, false

@@ -43,6 +43,7 @@ func envelopes() []bus.Envelope {
 		{ID: "20", Type: bus.Goodbye},
 		{ID: "21", Type: bus.Flush},
 		{ID: "22", Type: bus.Flushed, Thread: "21"},
+		{ID: "23", Type: bus.Ping},
 	}
 }
 
@@ -212,6 +213,7 @@ func FuzzBinaryCodec(f *testing.F) {
 		f.Add(m.Metadata["leat-type"], m.Metadata["leat-id"], m.Metadata["leat-thread"], m.Metadata["leat-name"],
 			m.Metadata["leat-fault"], "leat-deadline", m.Metadata["leat-deadline"], []byte(m.Payload))
 	}
+	f.Add("event", "1", "", "e", "", "leat-escaped", "1", []byte("1"))
 	f.Fuzz(func(t *testing.T, typ, id, thread, name, fault, key, value string, data []byte) {
 		m := message.NewMessage("1", data)
 		for k, v := range map[string]string{"leat-type": typ, "leat-id": id, "leat-thread": thread, "leat-name": name, "leat-fault": fault, key: value} {

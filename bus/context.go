@@ -59,7 +59,8 @@ func Depth(ctx context.Context) int {
 
 // WithMetadata returns a context with which messages sent carry the entries of
 // md in addition to those that ctx has, for example a correlation_id or a
-// traceparent. Keys that begin with "leat-" are leat's own and are ignored.
+// traceparent. Keys that begin with "leat-" are leat's own and are ignored. A broker may want
+// keys of letters, digits, "-", "_" and "."; for values see [Escape].
 func WithMetadata(ctx context.Context, md message.Metadata) context.Context {
 	old := MetadataFrom(ctx)
 	all := make(message.Metadata, len(old)+len(md))

@@ -29,12 +29,13 @@ const (
 	Goodbye  Type = "goodbye"  // the sender is closing its half of the link
 	Flush    Type = "flush"    // answer with Flushed once everything before this is accepted
 	Flushed  Type = "flushed"  // the answer; Thread is the ID of the Flush
+	Ping     Type = "ping"     // the sender is there, and has nothing else to say
 )
 
 // Control reports whether t is a control message rather than one of the seven.
 func (t Type) Control() bool {
 	switch t {
-	case Cancel, Withdraw, Goodbye, Flush, Flushed:
+	case Cancel, Withdraw, Goodbye, Flush, Flushed, Ping:
 		return true
 	}
 	return false
@@ -119,6 +120,9 @@ const (
 	CanGoodbye
 	CanFlush
 	CanAdvertise // takes a list response that nobody asked for
+
+	// CanPing is announced by a side that sends heartbeats and waits for them: see [Channel.Heartbeat].
+	CanPing
 
 	allFeatures = CanCancel | CanWithdraw | CanGoodbye | CanFlush | CanAdvertise
 )

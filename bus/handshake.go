@@ -23,8 +23,8 @@ func (l *Link) tryHello(try int) {
 	if l.isReady() {
 		return
 	}
-	if try == 0 || l.out.len() == 0 { // else the first one has not even left yet
-		if err := l.Send(Envelope{ID: NewID(), Type: ListRequest}); err != nil {
+	if try == 0 || l.presence != nil || l.out.len() == 0 { // else the first one has not even left yet
+		if err := l.Send(Envelope{ID: NewID(), Type: ListRequest}); err != nil && l.presence == nil {
 			return // closing
 		}
 		if try > 0 {
@@ -33,11 +33,28 @@ func (l *Link) tryHello(try int) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.silent = try == helloRetries; l.silent {
+	if l.silent = try == helloRetries && l.presence == nil; l.silent {
 		return
 	}
 	if l.err == nil {
-		l.hello = time.AfterFunc(helloPause<<try, func() { l.tryHello(try + 1) })
+		l.hello = time.AfterFunc(min(helloPause<<min(try, helloRetries), l.longestPause()), func() { l.tryHello(try + 1) })
+	}
+}
+
+// longestPause bounds the pause: a link with presence never gives up, since it
+// may be attached long before its peer comes back, and the broker with it.
+func (l *Link) longestPause() time.Duration {
+	if l.presence != nil {
+		return helloPause << 4
+	}
+	return helloPause << helloRetries
+}
+
+// greetBack says hello at once to a session that has just said it, and may have
+// come after the last one from here.
+func (l *Link) greetBack() {
+	if !l.isReady() {
+		_ = l.Send(Envelope{ID: NewID(), Type: ListRequest}) // refused: closing
 	}
 }
 

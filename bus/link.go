@@ -29,6 +29,8 @@ type Link struct {
 	values  bool // they all take values
 	inbound message.HandlerFunc
 
+	presence *presence // nil without; see Channel.Heartbeat
+
 	ctx       context.Context // of what is received; ends when the link begins to close
 	cancel    context.CancelCauseFunc
 	subCtx    context.Context // of the subscription; ends once the queue is drained
@@ -75,7 +77,8 @@ func newLink(b *Bus, ch *Channel) *Link {
 	if l.codec == nil {
 		l.codec = Binary
 	}
-	if p, ok := ch.Publisher.(ParcelPublisher); ok && l.Binary() {
+	l.presence = newPresence(l)
+	if p, ok := ch.Publisher.(ParcelPublisher); ok && l.Binary() && l.presence == nil {
 		l.parcels = p
 		l.direct, _ = p.(DirectPublisher)
 	}

@@ -28,8 +28,8 @@ type outItem struct {
 	msg     *message.Message
 	typ     Type
 	id      string
-	born    time.Duration // events: when it was queued here, since the link was made
-	life    time.Duration // events: how long it could be relayed then
+	born    time.Duration // events, and requests of a link with presence: when it was queued here, since the link was made
+	life    time.Duration // how long the event could be relayed then, or the request was waited for
 	relayed bool          // events: it came from another registry
 
 	barrier chan struct{} // instead of a message: closed when everything before it was published

@@ -76,6 +76,15 @@ func (l *Link) receive(m *message.Message) {
 		l.Reject(d, err)
 		return
 	}
+	if l.presence != nil {
+		ok, err := l.presence.admit(d)
+		if err != nil {
+			l.Reject(d, err)
+		}
+		if !ok || err != nil {
+			return
+		}
+	}
 	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
 		err := fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
 		l.Reject(d, err)
@@ -85,6 +94,9 @@ func (l *Link) receive(m *message.Message) {
 		}
 		// Whoever waits for it is told, rather than left to the timeout.
 		d.Envelope.Body, d.Envelope.Fault = nil, &Fault{Code: "internal_error", Message: "reply: " + err.Error()}
+	}
+	if e := &d.Envelope; e.Deadline > 0 && e.Expires.IsZero() {
+		e.Expires = time.Now().Add(e.Deadline)
 	}
 	m.SetContext(d)
 	if err := l.dispatch(m); err != nil {
@@ -98,9 +110,8 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 	p, ok := m.Context().(*parcel)
 	if !ok || !l.Binary() {
 		d = &Delivery{Context: l.ctx, Link: l, Message: m}
-		d.Envelope, err = l.codec.Unmarshal(m)
-		if d.Envelope.Deadline > 0 {
-			d.Envelope.Expires = time.Now().Add(d.Envelope.Deadline)
+		if d.Envelope, err = l.codec.Unmarshal(m); err == nil {
+			err = unescapeMetadata(m.Metadata) // middleware reads it
 		}
 		return d, err
 	}
@@ -163,6 +174,8 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 		return nil, l.Send(Envelope{Type: Flushed, Thread: e.ID})
 	case Flushed:
 		l.flushed(e.Thread)
+		return nil, nil
+	case Ping: // having come is all that it says
 		return nil, nil
 	}
 	if !l.toLayers(d) && e.Type == ListRequest { // nobody above has commands

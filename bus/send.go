@@ -14,7 +14,7 @@ import (
 // refuses.
 func (l *Link) Send(e Envelope) error {
 	if e.Type == ListRequest || e.Type == ListResponse {
-		e.Features = allFeatures
+		e.Features = l.announced()
 	}
 	m, err := l.marshal(&e)
 	if err != nil {
@@ -77,6 +77,10 @@ func (l *Link) PostReply(e Envelope, m *message.Message) error {
 	if !l.Binary() || l.parcels != nil {
 		return l.Post(e)
 	}
+	if !l.ch.InProcess {
+		m = m.Copy() // it is the middleware's, and about to be changed
+		Escape(m)
+	}
 	return l.post(&e, m)
 }
 
@@ -92,7 +96,11 @@ func (l *Link) marshal(e *Envelope) (*message.Message, error) {
 	}
 	e.encode()
 	e.settleDeadline()
-	return l.codec.Marshal(*e)
+	m, err := l.codec.Marshal(*e)
+	if err == nil && !l.ch.InProcess {
+		Escape(m)
+	}
+	return m, err
 }
 
 // settleDeadline says in Deadline what Expires says.
@@ -104,7 +112,11 @@ func (e *Envelope) settleDeadline() {
 
 func (l *Link) push(e *Envelope, m *message.Message) error {
 	it, err := l.item(e, m)
-	if err == nil {
+	switch {
+	case err != nil:
+	case l.presence != nil:
+		err = l.presence.push(e, it)
+	default:
 		err = l.out.push(it)
 	}
 	if err != nil {

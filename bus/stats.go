@@ -3,7 +3,7 @@ package bus
 import "sync/atomic"
 
 type linkCounters struct {
-	received, sent, rejected, unsent, dropped atomic.Uint64
+	received, sent, rejected, unsent, dropped, stale, expired atomic.Uint64
 }
 
 // LinkStats counts what happened on a link since it was attached.
@@ -13,6 +13,8 @@ type LinkStats struct {
 	Rejected uint64 // received, but malformed, unknown, oversized or refused by inbound middleware
 	Unsent   uint64 // queued, but not published: the publisher failed, the event expired, or the link closed
 	Dropped  uint64 // events that were not even queued: the queue was full
+	Stale    uint64 // received, but sent by or to another life of either side, or a greeting said twice, and dropped; see Channel.Heartbeat
+	Expired  uint64 // requests received after their caller had stopped waiting, and dropped unexecuted
 	Queued   int    // messages that wait to be published now
 }
 
@@ -24,6 +26,8 @@ func (l *Link) Stats() LinkStats {
 		Rejected: l.stats.rejected.Load(),
 		Unsent:   l.stats.unsent.Load(),
 		Dropped:  l.stats.dropped.Load(),
+		Stale:    l.stats.stale.Load(),
+		Expired:  l.stats.expired.Load(),
 		Queued:   l.out.len(),
 	}
 }

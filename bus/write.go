@@ -41,6 +41,9 @@ func (l *Link) publish(it *outItem) {
 	}
 	if err == nil {
 		l.stats.sent.Add(1)
+		if l.presence != nil {
+			l.presence.sent.Store(int64(l.presence.since()))
+		}
 		return
 	}
 	l.unsent(it, err)
@@ -54,6 +57,9 @@ func (l *Link) unsent(it *outItem, err error) {
 		return
 	}
 	l.stats.unsent.Add(1)
+	if err == errLate { // whoever waited for it knows
+		return
+	}
 	if !errors.Is(err, errDiscarded) {
 		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err.Error())
 	}
@@ -69,6 +75,11 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 		}
 	}
 	defer l.recovered("publisher", &err)
+	if l.presence != nil {
+		if err := l.presence.stamp(it); err != nil {
+			return err
+		}
+	}
 	if l.parcels != nil {
 		return l.parcels.PublishParcels(l.ch.Out, it.msg.Context().(*parcel).self[:]...)
 	}

@@ -35,9 +35,10 @@ func newChaotic(t *testing.T, server string, o chaostest.Options) *chaotic {
 	t.Helper()
 	net := chaostest.Wrap(memory.New(memory.Options{}), o)
 	root, worker := registry(t, "root", ""), registry(t, "worker", "root")
-	_, err := root.RegisterChannel(t.Context(), pairing.Join(net, net, "root", "worker"))
+	lasting := pairing.JoinOptions{Heartbeat: -1} // what the line loses is not taken for a peer that has gone
+	_, err := root.RegisterChannel(t.Context(), pairing.Join(net, net, "root", "worker", lasting))
 	require.NoError(t, err)
-	toRoot, err := worker.RegisterChannel(t.Context(), pairing.Join(net, net, "worker", "root"))
+	toRoot, err := worker.RegisterChannel(t.Context(), pairing.Join(net, net, "worker", "root", lasting))
 	require.NoError(t, err)
 	<-toRoot.Ready()
 	c := &chaotic{net: net, caller: worker, server: root, requests: "leat.worker.root", ran: newTally()}

@@ -5,6 +5,9 @@
 //	root.RegisterChannel(ctx, toWorker)
 //	worker.RegisterChannel(ctx, toRoot)
 //
+// [Join] makes a channel to another process, [Connect] keeps it attached while
+// processes come and go, and [Check] finds out whether a Pub/Sub is fit for that.
+//
 // A program moves from one process to several by changing how its channels
 // are made, and nothing else. Package pairingtest checks a way to make
 // channels against every rule that registries rely on; package chaostest puts

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -21,6 +22,11 @@ type JoinOptions struct {
 	Topic func(sender, receiver string) string
 	// Codec of both halves. Default bus.Binary.
 	Codec bus.Codec
+	// Heartbeat is how often a side that has nothing else to say pings the other. A
+	// peer that is not heard of for three times that is gone, and its link
+	// ends: by default within 4 to 6 s after it vanished without a goodbye. Default 2 s;
+	// negative: no heartbeats, so that it ends when the peer comes back. See bus.Channel.Heartbeat.
+	Heartbeat time.Duration
 	// Close is called once, by the link, when it has ended; see
 	// bus.Channel.Close. Give it what was made for this channel alone, such as
 	// the publisher's Close. Default: nothing; pub and sub stay the caller's.
@@ -40,7 +46,9 @@ type JoinOptions struct {
 //
 // pub and sub may be shared by many channels. They belong to the caller, who
 // closes them after the links' Done, unless JoinOptions.Close does. What is
-// sent before the peer has subscribed is kept or lost as the Pub/Sub does it.
+// sent before the peer is there is held, and delivered when it is; see bus.Channel.Heartbeat.
+// The link ends when the peer leaves, vanishes or restarts: [Connect] attaches again then.
+// Each name stands for one process at a time: two that use the same end each other's links.
 // Events keep their order if sub hands out one unacked message at a time, in
 // order of publication. With a nil sub nothing is subscribed to: feed
 // bus.Link.Deliver with what comes on In, for example as a handler of a
@@ -85,7 +93,18 @@ func join(pub message.Publisher, sub message.Subscriber, self, peer string, opts
 	case out == in:
 		return nil, fmt.Errorf("both directions have the topic %q", out)
 	}
-	return &bus.Channel{ID: peer, Publisher: pub, Out: out, Subscriber: sub, In: in, Codec: o.Codec, Close: o.Close}, nil
+	return &bus.Channel{ID: peer, Publisher: pub, Out: out, Subscriber: sub, In: in, Codec: o.Codec,
+		Heartbeat: o.heartbeat(), Close: o.Close}, nil
+}
+
+// defaultHeartbeat is that of JoinOptions.
+const defaultHeartbeat = 2 * time.Second
+
+func (o *JoinOptions) heartbeat() time.Duration {
+	if o.Heartbeat == 0 {
+		return defaultHeartbeat
+	}
+	return o.Heartbeat
 }
 
 // topic returns the function that names the topics.

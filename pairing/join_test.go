@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -40,10 +41,17 @@ func TestJoinConforms(t *testing.T) {
 	t.Parallel()
 	shared := goChannel(t)
 	var serial atomic.Int64
+	prefix := func() string { return fmt.Sprintf("test%d", serial.Add(1)) }
+	const lease = 1500 * time.Millisecond
+	presence := &pairingtest.Presence{Lease: lease, Pair: func(_ testing.TB, a, b string) (toA, toB func() (*bus.Channel, error)) {
+		o := pairing.JoinOptions{Prefix: prefix(), Heartbeat: lease / 3}
+		return func() (*bus.Channel, error) { return pairing.Join(shared, shared, b, a, o), nil },
+			func() (*bus.Channel, error) { return pairing.Join(shared, shared, a, b, o), nil }
+	}}
 	pairingtest.Run(t, func(_ testing.TB, a, b string) (chA, chB *bus.Channel) {
-		o := pairing.JoinOptions{Prefix: fmt.Sprintf("test%d", serial.Add(1))}
+		o := pairing.JoinOptions{Prefix: prefix()}
 		return pairing.Join(shared, shared, b, a, o), pairing.Join(shared, shared, a, b, o)
-	}, pairingtest.Features{Ordered: true})
+	}, pairingtest.Features{Ordered: true, HoldsBeforeAttach: true, Presence: presence})
 }
 
 func TestJoinTopics(t *testing.T) {

@@ -33,6 +33,7 @@ func lifecycleRules() []group {
 		}},
 		{"rule18_shutdown", shutdownStatements()},
 		{"rule19_closing_one_half", closingStatements()},
+		{"rule19_presence", presenceStatements()},
 		{"rule20_bad_input_is_counted", inputStatements()},
 	}
 }

@@ -31,6 +31,8 @@ type Features struct {
 	// Local: the halves are marked Local, so that private commands can be
 	// called over them.
 	Local bool
+	// Presence of links whose transport leads to another process. Nil: none.
+	Presence *Presence
 	// Slowness multiplies the times that the kit waits, both for what has to
 	// happen (20 s) and for timeouts that it provokes (50 ms). Default 1, which
 	// suits what runs in this process.

@@ -1,0 +1,538 @@
+package bus_test
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leatbus/leat/bus"
+)
+
+const beat = 2 * time.Second
+
+// tape is a publisher that remembers, and a layer that does.
+type tape struct {
+	mu      sync.Mutex
+	sent    []*message.Message
+	got     []bus.Envelope
+	unsent  []string
+	hang    chan struct{} // not nil: Publish waits until it is closed
+	publish func(*message.Message)
+}
+
+func (t *tape) Publish(_ string, ms ...*message.Message) error {
+	t.mu.Lock()
+	hang := t.hang
+	t.mu.Unlock()
+	if hang != nil {
+		<-hang
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range ms {
+		t.sent = append(t.sent, m.Copy())
+		if t.publish != nil {
+			t.publish(m.Copy())
+		}
+	}
+	return nil
+}
+
+func (*tape) Close() error { return nil }
+func (*tape) Opened()      {}
+func (*tape) Closed(error) {}
+func (t *tape) Unsent(_ bus.Type, id string, _ error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unsent = append(t.unsent, id)
+}
+
+func (t *tape) Receive(d *bus.Delivery) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.got = append(t.got, d.Envelope)
+	return d.Envelope.Type != bus.ListRequest
+}
+
+// take returns what was sent since the last take, of one type if it is given.
+func (t *tape) take(types ...bus.Type) []*message.Message {
+	synctest.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var taken []*message.Message
+	for _, m := range t.sent {
+		if len(types) == 0 || slices.Contains(types, bus.Type(m.Metadata["leat-type"])) {
+			taken = append(taken, m)
+		}
+	}
+	t.sent = nil
+	return taken
+}
+
+func (t *tape) received(typ bus.Type) (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.got {
+		if e.Type == typ {
+			n++
+		}
+	}
+	return n
+}
+
+// presentLink attaches a channel with presence whose messages go to a tape,
+// and which is fed by hand.
+func presentLink(t *testing.T, heartbeat time.Duration, opts bus.Options) (*bus.Link, *tape) {
+	t.Helper()
+	tp := new(tape)
+	opts.Logger = slog.New(slog.DiscardHandler)
+	b := bus.New(opts)
+	b.Use(func(*bus.Link) bus.Receiver { return tp })
+	l, err := b.Attach(t.Context(), &bus.Channel{ID: "peer", Publisher: tp, Out: "out", Heartbeat: heartbeat})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return l, tp
+}
+
+// life plays one session of the peer.
+type life struct {
+	t        *testing.T
+	link     *bus.Link
+	session  string
+	to       string // the link's session, once known
+	features bus.Features
+}
+
+func lifeAt(t *testing.T, l *bus.Link, at time.Time, features bus.Features) *life {
+	return &life{t: t, link: l, session: strconv.FormatInt(at.UnixMicro(), 36) + "-test", features: features}
+}
+
+// say delivers e, with the sessions and extra metadata.
+func (f *life) say(e bus.Envelope, extra ...string) {
+	f.t.Helper()
+	f.deliver(e, extra...)
+	synctest.Wait()
+}
+
+// deliver does not wait for what comes of it.
+func (f *life) deliver(e bus.Envelope, extra ...string) {
+	f.t.Helper()
+	if e.ID == "" {
+		e.ID = bus.NewID()
+	}
+	m, err := bus.Binary.Marshal(e)
+	require.NoError(f.t, err)
+	m.Metadata["leat-session"] = f.session
+	if f.to != "" && e.Type != bus.ListRequest {
+		m.Metadata["leat-peer"] = f.to
+	}
+	for i := 0; i < len(extra); i += 2 {
+		m.Metadata[extra[i]] = extra[i+1]
+	}
+	require.NoError(f.t, f.link.Deliver(m))
+}
+
+func (f *life) hello() {
+	f.t.Helper()
+	f.say(bus.Envelope{Type: bus.ListRequest, Features: f.features})
+}
+
+// meets does the whole handshake.
+func (f *life) meets(tp *tape) {
+	f.t.Helper()
+	hello := tp.take(bus.ListRequest)
+	require.NotEmpty(f.t, hello, "the link says hello")
+	f.to = hello[0].Metadata["leat-session"]
+	require.NotEmpty(f.t, f.to)
+	f.say(bus.Envelope{Type: bus.ListResponse, Thread: hello[0].Metadata["leat-id"], Body: []byte("[]"), Features: f.features})
+	<-f.link.Ready()
+}
+
+const everything = bus.CanCancel | bus.CanWithdraw | bus.CanGoodbye | bus.CanFlush | bus.CanAdvertise
+
+func event(id string) bus.Envelope { return bus.Envelope{ID: id, Type: bus.Event, Name: "e"} }
+
+func TestOnlyMessagesOfTheLifeThatIsMetAreTaken(t *testing.T) {
+	t.Parallel()
+	type outcome string
+	const (
+		taken  outcome = "taken"
+		stale  outcome = "stale"
+		ends   outcome = "ends"
+		refuse outcome = "rejected"
+	)
+	ping := bus.Envelope{Type: bus.Ping}
+	goodbye := bus.Envelope{Type: bus.Goodbye}
+	hello := bus.Envelope{Type: bus.ListRequest}
+	for name, tc := range map[string]struct {
+		met  bool          // the link has met a session
+		age  time.Duration // of the sender's session, relative to that one
+		to   string        // "": nobody; "me"; else another
+		e    bus.Envelope
+		want outcome
+	}{
+		"met: what it says":                            {true, 0, "me", event("1"), taken},
+		"met: its goodbye":                             {true, 0, "me", goodbye, ends},
+		"met: its hello, again":                        {true, 0, "", hello, taken},
+		"met: what it said to my life before":          {true, 0, "other", event("1"), stale},
+		"met: its goodbye to my life before":           {true, 0, "other", goodbye, stale},
+		"met: what it said before it knew me":          {true, 0, "", event("1"), stale},
+		"met: its goodbye before it knew me":           {true, 0, "", goodbye, stale},
+		"older: goodbye":                               {true, -time.Microsecond, "me", goodbye, stale},
+		"older: goodbye to nobody":                     {true, -time.Hour, "", goodbye, stale},
+		"older: hello, redelivered":                    {true, -time.Second, "", hello, stale},
+		"older: event":                                 {true, -time.Second, "me", event("1"), stale},
+		"newer: hello":                                 {true, time.Microsecond, "", hello, ends},
+		"newer: anything that knows me":                {true, time.Second, "me", ping, ends},
+		"newer: to my life before":                     {true, time.Second, "other", ping, stale},
+		"newer: event to nobody":                       {true, time.Second, "", event("1"), stale},
+		"nobody met: hello":                            {false, 0, "", hello, taken},
+		"nobody met: event to me":                      {false, 0, "me", event("1"), taken},
+		"nobody met: event to nobody":                  {false, 0, "", event("1"), stale},
+		"nobody met: event to my life before":          {false, 0, "other", event("1"), stale},
+		"nobody met: goodbye to me":                    {false, 0, "me", goodbye, stale},
+		"nobody met: goodbye to my life before":        {false, 0, "other", goodbye, stale},
+		"no session: event, though somebody was met":   {true, -1, "plain", event("1"), taken},
+		"no session: goodbye, though somebody was met": {true, -1, "plain", goodbye, stale},
+		"no session: goodbye, where nobody was met":    {false, -1, "plain", goodbye, ends},
+		"no session: event, where nobody was met":      {false, -1, "plain", event("1"), taken},
+		"my own, handed out to me":                     {false, -1, "mirror", hello, stale},
+		"a session that is none":                       {true, -1, "garbage", event("1"), refuse},
+		"a time that is none":                          {true, 0, "badtime", hello, refuse},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l, tp := presentLink(t, -1, bus.Options{})
+				me := tp.take(bus.ListRequest)[0].Metadata["leat-session"]
+				born := time.Now()
+				if tc.met {
+					first := lifeAt(t, l, born, everything)
+					first.to = me
+					first.say(bus.Envelope{Type: bus.Flush})
+				}
+				before := l.Stats()
+				sender := lifeAt(t, l, born.Add(tc.age), everything)
+				extra := []string{}
+				switch tc.to {
+				case "me":
+					sender.to = me
+				case "other":
+					sender.to = me + "x"
+				case "mirror":
+					sender.session = me
+				case "garbage":
+					sender.session = "never"
+				case "badtime":
+					extra = []string{"leat-sent", "-1"}
+				}
+				if tc.to == "plain" {
+					m, err := bus.Binary.Marshal(bus.Envelope{ID: "p", Type: tc.e.Type, Name: tc.e.Name})
+					require.NoError(t, err)
+					require.NoError(t, l.Deliver(m))
+					synctest.Wait()
+				} else {
+					sender.say(tc.e, extra...)
+				}
+				s := l.Stats()
+				got := taken
+				select {
+				case <-l.Done():
+					got = ends
+					require.ErrorIs(t, l.Err(), bus.ErrPeerClosed)
+				default:
+					switch {
+					case s.Stale == before.Stale+1:
+						got = stale
+					case s.Rejected == before.Rejected+1:
+						got = refuse
+					}
+				}
+				assert.Equal(t, tc.want, got)
+				assert.Equal(t, got == taken && tc.e.Type == bus.Event, tp.received(bus.Event) == 1, "the layers get what is taken, and only that")
+			})
+		})
+	}
+}
+
+func TestAHelloIsAnsweredByNameAndIsForEverybodyItself(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, tp := presentLink(t, beat, bus.Options{})
+		mine := tp.take()
+		require.Len(t, mine, 1)
+		require.NotContains(t, mine[0].Metadata, "leat-peer")
+		old := lifeAt(t, l, time.Now().Add(-time.Second), everything)
+		young := lifeAt(t, l, time.Now(), everything)
+		for _, f := range []*life{old, young} {
+			f.hello()
+			answers := tp.take(bus.ListResponse)
+			require.Len(t, answers, 1)
+			require.Equal(t, f.session, answers[0].Metadata["leat-peer"])
+		}
+		for range 50 { // a broker hands out what it has kept
+			young.hello()
+		}
+		require.Empty(t, tp.take(bus.ListResponse), "one answer is enough")
+		require.EqualValues(t, 50, l.Stats().Stale)
+	})
+}
+
+func TestWhatIsSentBeforeThePeerIsKnownIsHeldAndKeepsItsOrder(t *testing.T) {
+	t.Parallel()
+	for name, meet := range map[string]func(*life, *tape){
+		"a peer with sessions": func(f *life, tp *tape) { f.meets(tp) },
+		"one without": func(f *life, _ *tape) {
+			m, err := bus.Binary.Marshal(event("plain"))
+			require.NoError(f.t, err)
+			require.NoError(f.t, f.link.Deliver(m))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const bound = 8
+				l, tp := presentLink(t, beat, bus.Options{QueueSize: bound})
+				tp.take()
+				for i := range bound {
+					require.NoError(t, l.Send(event(strconv.Itoa(i))))
+				}
+				require.ErrorIs(t, l.Send(event("more")), bus.ErrFull)
+				for range bound {
+					require.NoError(t, l.Send(bus.Envelope{Type: bus.ExecuteResponse, Thread: "x"}))
+				}
+				require.ErrorIs(t, l.Send(bus.Envelope{Type: bus.ExecuteResponse, Thread: "x"}), bus.ErrFull)
+				room := l.Room()
+				require.NotNil(t, room)
+				require.Equal(t, 2*bound, l.Stats().Queued)
+				time.Sleep(time.Hour) // nobody comes
+				require.Empty(t, tp.take(bus.Event))
+				f := lifeAt(t, l, time.Now(), everything)
+				f.hello() // is answered, however full it is
+				require.Len(t, tp.take(bus.ListResponse), 1)
+				require.Empty(t, tp.take(bus.Event), "a hello may be a day old")
+				time.Sleep(5 * time.Second)
+				meet(f, tp)
+				sent := tp.take(bus.Event)
+				require.Len(t, sent, bound)
+				for i, m := range sent {
+					require.Equal(t, strconv.Itoa(i), m.Metadata["leat-id"])
+					if f.to != "" {
+						require.Equal(t, f.session, m.Metadata["leat-peer"], "addressed")
+					}
+				}
+				<-room
+				require.NoError(t, l.Send(event("after")))
+				require.Len(t, tp.take(bus.Event), 1)
+			})
+		})
+	}
+}
+
+func TestWhatIsHeldWhenTheLinkClosesIsCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, tp := presentLink(t, beat, bus.Options{})
+		for i := range 3 {
+			require.NoError(t, l.Send(event(strconv.Itoa(i))))
+		}
+		began := time.Now()
+		require.NoError(t, l.Close())
+		require.Zero(t, time.Since(began), "there is nobody to wait for")
+		require.EqualValues(t, 3, l.Stats().Unsent)
+		require.Zero(t, l.Stats().Queued)
+		require.Equal(t, []string{"0", "1", "2"}, tp.unsent)
+		require.ErrorIs(t, l.Send(event("late")), bus.ErrClosed)
+	})
+}
+
+func TestAGoodbyeIsAddressed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, tp := presentLink(t, beat, bus.Options{})
+		f := lifeAt(t, l, time.Now(), everything)
+		f.hello() // it may have confirmed the link by the answer, though the link does not know
+		require.NoError(t, l.Close())
+		bye := tp.take(bus.Goodbye)
+		require.Len(t, bye, 1)
+		require.Equal(t, f.session, bye[0].Metadata["leat-peer"])
+	})
+}
+
+func TestHelloIsRepeatedForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, tp := presentLink(t, beat, bus.Options{})
+		time.Sleep(24 * time.Hour)
+		hellos := len(tp.take(bus.ListRequest))
+		require.Greater(t, hellos, 24*60*60/5)
+		require.Less(t, hellos, 24*60*60/3)
+		f := lifeAt(t, l, time.Now(), everything)
+		time.Sleep(5 * time.Second)
+		f.meets(tp)
+		time.Sleep(time.Minute)
+		require.Empty(t, tp.take(bus.ListRequest))
+	})
+}
+
+func TestHeartbeats(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		mine     time.Duration
+		features bus.Features
+		theirs   time.Duration
+		want     []time.Duration // of the first three pings
+		lives    time.Duration   // how long a silent peer's link does; 0: for ever
+	}{
+		"both":                    {beat, everything | bus.CanPing, beat, []time.Duration{beat, 2 * beat}, 3 * beat},
+		"theirs are more often":   {beat, everything | bus.CanPing, beat / 4, []time.Duration{beat / 4, beat / 2, 3 * beat / 4}, 3 * beat},
+		"theirs are less often":   {beat, everything | bus.CanPing, time.Hour, []time.Duration{beat, 2 * beat}, 3 * beat},
+		"theirs are mad":          {beat, everything | bus.CanPing, time.Microsecond, []time.Duration{10 * time.Millisecond, 20 * time.Millisecond}, 3 * beat},
+		"the peer has none":       {beat, everything, 0, nil, 0},
+		"this side has none":      {-1, everything | bus.CanPing, beat, nil, 0},
+		"neither side has any":    {-1, everything, 0, nil, 0},
+		"short ones, as in tests": {4 * time.Millisecond, everything | bus.CanPing, 4 * time.Millisecond, []time.Duration{4 * time.Millisecond, 8 * time.Millisecond}, 12 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l, tp := presentLink(t, tc.mine, bus.Options{})
+				f := lifeAt(t, l, time.Now(), tc.features)
+				f.to = tp.take(bus.ListRequest)[0].Metadata["leat-session"]
+				began := time.Now()
+				var pings []time.Duration
+				tp.mu.Lock()
+				tp.publish = func(m *message.Message) {
+					if bus.Type(m.Metadata["leat-type"]) == bus.Ping {
+						pings = append(pings, time.Since(began))
+					}
+				}
+				tp.mu.Unlock()
+				f.say(bus.Envelope{Type: bus.Cancel, Thread: "x"}) // confirms the session, and tells no more
+				f.say(bus.Envelope{Type: bus.ListResponse, Thread: "hello", Body: []byte("[]"), Features: f.features},
+					"leat-beat", strconv.FormatInt(max(1, tc.theirs.Microseconds()), 10))
+				if tc.lives == 0 {
+					time.Sleep(time.Hour)
+					require.NoError(t, l.Err())
+				} else {
+					<-l.Done()
+					require.ErrorIs(t, l.Err(), bus.ErrPeerClosed)
+					require.ErrorContains(t, l.Err(), "not heard of for")
+					require.Equal(t, tc.lives, time.Since(began))
+				}
+				synctest.Wait()
+				require.GreaterOrEqual(t, len(pings), len(tc.want))
+				require.Equal(t, tc.want, pings[:len(tc.want):len(tc.want)])
+				if tc.want == nil {
+					require.Empty(t, pings)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatIsSentSparesThePingAndWhatIsHeardKeepsTheLink(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, tp := presentLink(t, beat, bus.Options{})
+		f := lifeAt(t, l, time.Now(), everything|bus.CanPing)
+		f.meets(tp)
+		const n = 100
+		for range n {
+			time.Sleep(beat / 2)
+			require.NoError(t, l.Send(event("")))
+			f.say(bus.Envelope{Type: bus.Cancel, Thread: "x"})
+		}
+		require.NoError(t, l.Err())
+		pings := len(tp.take(bus.Ping))
+		require.Positive(t, pings, "the clocks drift")
+		require.LessOrEqual(t, pings, n/2/16+1)
+
+		stranger := lifeAt(t, l, time.Now().Add(-time.Hour), everything|bus.CanPing)
+		began := time.Now()
+		for l.Context().Err() == nil {
+			time.Sleep(beat / 2)
+			stranger.hello() // is no sign of life of the peer
+		}
+		require.Equal(t, 3*beat, time.Since(began))
+	})
+}
+
+func TestHeartbeatsUnderAQueueThatDoesNotMove(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const bound = 4
+		l, tp := presentLink(t, beat, bus.Options{QueueSize: bound, CloseTimeout: time.Second})
+		f := lifeAt(t, l, time.Now(), everything|bus.CanPing)
+		f.meets(tp)
+		hang := make(chan struct{})
+		tp.mu.Lock()
+		tp.hang = hang
+		tp.mu.Unlock()
+		for l.Send(event("")) == nil {
+		}
+		for range 1000 {
+			time.Sleep(beat)
+			f.say(bus.Envelope{Type: bus.Ping})
+		}
+		require.NoError(t, l.Err(), "a peer that is there is not gone because it takes nothing")
+		require.LessOrEqual(t, l.Stats().Queued, 2*bound, "pings do not pile up")
+		tp.mu.Lock()
+		tp.hang = nil
+		tp.mu.Unlock()
+		close(hang)
+		synctest.Wait()
+		require.Zero(t, l.Stats().Queued)
+		tp.take()
+		time.Sleep(beat + beat/2)
+		require.NotEmpty(t, tp.take(bus.Ping), "and they go on when it moves again")
+	})
+}
+
+func TestNothingTicksAfterClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, tp := presentLink(t, beat, bus.Options{})
+		f := lifeAt(t, l, time.Now(), everything|bus.CanPing)
+		f.meets(tp)
+		var wg sync.WaitGroup
+		time.Sleep(beat) // the ping is due right now
+		for range 3 {
+			wg.Go(func() { _ = l.Close() })
+			wg.Go(func() { f.deliver(bus.Envelope{Type: bus.Ping}) })
+		}
+		wg.Wait()
+		tp.take()
+		time.Sleep(time.Hour)
+		require.Empty(t, tp.take())
+		require.ErrorIs(t, l.Err(), bus.ErrClosed)
+	})
+}
+
+func TestSessionsOfOneBusAreNewerAndNewer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // the clock stands still
+		b := bus.New(bus.Options{Logger: slog.New(slog.DiscardHandler)})
+		defer b.Close()
+		last := int64(0)
+		for i := range 100 {
+			tp := new(tape)
+			_, err := b.Attach(t.Context(), &bus.Channel{ID: fmt.Sprint(i), Publisher: tp, Out: "out", Heartbeat: -1})
+			require.NoError(t, err)
+			hello := tp.take()[0].Metadata["leat-session"]
+			at, err := strconv.ParseInt(hello[:slices.Index([]byte(hello), '-')], 36, 64)
+			require.NoError(t, err)
+			require.Greater(t, at, last)
+			last = at
+		}
+	})
+}
