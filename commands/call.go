@@ -57,8 +57,14 @@ func (r *Registry) enter(ctx context.Context, id string) error {
 	return &Error{Code: ChannelDisconnected, Command: id, Message: "registry is shutting down"}
 }
 
+// traits are what a command says about calls of it.
+type traits struct {
+	ttl        time.Duration // 0: the registry's RequestTTL
+	idempotent bool
+}
+
 // execute calls a command with an encoded request: here, or wherever it is.
-func (r *Registry) execute(ctx context.Context, id string, body json.RawMessage, ttl time.Duration) (json.RawMessage, error) {
+func (r *Registry) execute(ctx context.Context, id string, body json.RawMessage, tr traits) (json.RawMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fromContext(ctx, id)
 	}
@@ -77,7 +83,7 @@ func (r *Registry) execute(ctx context.Context, id string, body json.RawMessage,
 	if depth := bus.Depth(ctx); depth > bus.MaxDepth {
 		return nil, tooDeep(id)
 	}
-	return to.call(ctx, id, body, ttl, cmd != nil)
+	return to.call(ctx, id, body, tr, cmd != nil)
 }
 
 // resolve says where a command that is not local is sent to.
@@ -148,7 +154,8 @@ func localFailure(ctx context.Context, id string, err error) (failed error) {
 }
 
 // call sends the request to the peer and waits for the reply.
-func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl time.Duration, listed bool) (json.RawMessage, error) {
+func (p *peer) call(ctx context.Context, id string, body json.RawMessage, tr traits, listed bool) (json.RawMessage, error) {
+	ttl := tr.ttl
 	if ttl <= 0 {
 		ttl = p.r.cfg.RequestTTL
 	}
@@ -163,7 +170,7 @@ func (p *peer) call(ctx context.Context, id string, body json.RawMessage, ttl ti
 	}
 	for ; ; left = remaining(ctx, c.deadline) {
 		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: body,
-			Deadline: left, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
+			Deadline: left, Depth: bus.Depth(ctx), Key: keyFrom(ctx), Idempotent: tr.idempotent, Metadata: bus.MetadataFrom(ctx)})
 		if err == nil {
 			return p.await(ctx, c, nil)
 		}

@@ -65,7 +65,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if err != nil {
 		return res, &Error{Code: InvalidRequest, Command: c.def.ID, Message: "the request does not encode: " + err.Error(), Err: err}
 	}
-	out, err := r.execute(ctx, c.def.ID, body, c.ttl)
+	out, err := r.execute(ctx, c.def.ID, body, traits{ttl: c.ttl, idempotent: c.again})
 	if err != nil {
 		return res, err
 	}
@@ -85,5 +85,5 @@ func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessag
 			return nil, &Error{Code: InvalidRequest, Command: id, Message: "invalid request: " + err.Error(), Err: err}
 		}
 	}
-	return r.execute(ctx, id, req, 0)
+	return r.execute(ctx, id, req, traits{})
 }

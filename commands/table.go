@@ -19,6 +19,10 @@ type command struct {
 	typed   any                                                             // local: func(context.Context, Req) (Res, error), where nothing but the types decides what fits
 }
 
+// shared reports whether the command may be executed in several places, so that one more can register it: it is
+// reached through a peer that stands for many.
+func (c *command) shared() bool { return c.owner != nil && c.owner.link.Understands(bus.Shared) }
+
 func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
 
 // lookup returns what the table says about a command, or nil. It takes no lock.
@@ -31,6 +35,9 @@ func (r *Registry) lookup(id string) *command {
 
 // install puts cmd into the table. r.mu is held.
 func (r *Registry) install(cmd *command) {
+	if old := r.lookup(cmd.def.ID); old != nil && old.owner != nil && old.owner != cmd.owner {
+		delete(old.owner.owned, cmd.def.ID)
+	}
 	r.table.Store(cmd.def.ID, cmd)
 	if cmd.owner != nil {
 		cmd.owner.owned[cmd.def.ID] = struct{}{}
