@@ -37,6 +37,7 @@ func (r *Registry) lookup(id string) *command {
 func (r *Registry) install(cmd *command) {
 	if old := r.lookup(cmd.def.ID); old != nil && old.owner != nil && old.owner != cmd.owner {
 		delete(old.owner.owned, cmd.def.ID)
+		r.cover(old)
 	}
 	r.table.Store(cmd.def.ID, cmd)
 	if cmd.owner != nil {
@@ -49,6 +50,22 @@ func (r *Registry) remove(cmd *command) {
 	r.table.Delete(cmd.def.ID)
 	if cmd.owner != nil {
 		delete(cmd.owner.owned, cmd.def.ID)
+	}
+	r.uncover(cmd.def.ID)
+}
+
+// cover keeps a shared command that another one goes before. r.mu is held.
+func (r *Registry) cover(cmd *command) {
+	if cmd.shared() {
+		r.covered[cmd.def.ID] = cmd
+	}
+}
+
+// uncover gives a shared command the place that it lost to one which is gone now. r.mu is held.
+func (r *Registry) uncover(id string) {
+	if cmd := r.covered[id]; cmd != nil {
+		delete(r.covered, id)
+		r.install(cmd)
 	}
 }
 

@@ -103,6 +103,7 @@ type Fleet struct {
 	calls     map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
 	serving   map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
 	flushes   map[string]*flushing      // guarded by mu: by the registry's ID
+	barriers  map[string]chan struct{}  // guarded by mu: of those who wait for the registry's queue, by ID
 	link      *attachment               // guarded by mu: the registry; nil before it attaches
 	dirty     map[string]bool           // guarded by mu: commands of which the registry may not know the latest
 	telling   bool                      // guarded by mu: somebody is telling it
@@ -174,6 +175,7 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		calls:    make(map[string]*call),
 		serving:  make(map[string]*served),
 		flushes:  make(map[string]*flushing),
+		barriers: make(map[string]chan struct{}),
 		dirty:    make(map[string]bool),
 		news:     make(chan struct{}),
 	}
@@ -286,11 +288,10 @@ func (f *Fleet) Await(ctx context.Context, commands ...string) error {
 
 // known reports whether a command can be called. f.mu is held.
 func (f *Fleet) known(id string) bool {
-	if f.link != nil {
-		return f.link.told[id] && !f.telling
+	if f.link != nil && (f.telling || !f.link.told[id]) {
+		return false
 	}
-	s := f.services[id]
-	return s != nil && len(s.servers) > 0
+	return f.services[id] != nil
 }
 
 // tellNews wakes those who wait for a change. f.mu is held.

@@ -142,6 +142,9 @@ func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
 		if !unexecuted(fault) {
 			f.count.lost.Add(1)
 		}
+		if fault.Unrouted && fault.Code == codeNotFound {
+			f.untold(c.envelope.Name)
+		}
 		delete(f.calls, c.envelope.ID)
 		fx.deliver(response(c.envelope.ID, fault))
 		return

@@ -20,9 +20,18 @@ func (f *Fleet) newChannel() *bus.Channel {
 		Out:        "to fleet " + f.opts.Namespace,
 		Subscriber: registrySubscriber{f},
 		In:         "from fleet " + f.opts.Namespace,
-		Closing:    func() { f.hurryOnce.Do(func() { close(f.hurry) }) },
+		Closing:    f.linkCloses,
 		Close:      f.Close,
 	}
+}
+
+// linkCloses is told when the link begins to close: nobody waits for room any more, and requests that still come are
+// sent back.
+func (f *Fleet) linkCloses() {
+	f.hurryOnce.Do(func() { close(f.hurry) })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.draining = true
 }
 
 // registryPublisher takes what the registry sends. It is called by the link's writer, one message at a time, and may
@@ -64,6 +73,8 @@ func (f *Fleet) take(e *bus.Envelope) error {
 		f.unlearn(e.Name)
 	case bus.Flush:
 		f.flush(e.ID)
+	case bus.Flushed:
+		f.passed(e.Thread)
 	}
 	return nil
 }
@@ -168,6 +179,14 @@ func (f *Fleet) greet(thread string) {
 	})
 }
 
+// untold notes that the registry is about to forget a command, because it hears that nobody has it. f.mu is held.
+func (f *Fleet) untold(id string) {
+	if a := f.link; a != nil && a.told[id] {
+		delete(a.told, id)
+		f.dirty[id] = true
+	}
+}
+
 // reconcile tells the registry which commands have appeared and which have gone. One does it at a time, so that the
 // registry hears of each in order; whoever comes meanwhile leaves it to him.
 func (f *Fleet) reconcile() {
@@ -199,11 +218,8 @@ func (f *Fleet) difference() (messages []bus.Envelope) {
 	var appeared []bus.Definition
 	doubt := f.inDoubt()
 	for id := range f.dirty {
-		_, here := f.own[id]
 		s := f.services[id]
 		switch {
-		case here: // the registry executes it itself
-			delete(a.told, id)
 		case s != nil:
 			appeared = append(appeared, s.def)
 			a.told[id] = true

@@ -18,20 +18,65 @@ func (f *Fleet) Leave(ctx context.Context) error {
 		if !f.draining {
 			f.draining = true
 			f.change(catalogue{Clear: true})
-			f.settleIdle()
 		}
+		f.settleIdle()
 	})
-	select {
-	case <-f.idle:
-		return f.end(bus.ErrClosed)
-	case <-f.closing:
-		return f.end(bus.ErrClosed)
-	case <-ctx.Done():
+	finished := f.finished(ctx)
+	if finished {
+		finished = f.pass(ctx)
+	}
+	if !finished {
 		f.mu.Lock()
 		left := len(f.serving)
 		f.mu.Unlock()
 		err := fmt.Errorf("leave: %d requests were left: %w", left, ctx.Err())
 		return errors.Join(err, f.end(bus.ErrClosed))
+	}
+	return f.end(bus.ErrClosed)
+}
+
+// finished waits until nothing is served any more. False if ctx ends first.
+func (f *Fleet) finished(ctx context.Context) bool {
+	select {
+	case <-f.idle:
+	case <-f.closing:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// pass waits until the fleet has what the registry has sent so far: events may still be in the link's queue. False if
+// ctx ends first.
+func (f *Fleet) pass(ctx context.Context) bool {
+	id, passed := bus.NewID(), make(chan struct{})
+	f.mu.Lock()
+	if f.link == nil || !f.link.greeted {
+		f.mu.Unlock()
+		return true
+	}
+	ended := f.link.ended
+	f.barriers[id] = passed
+	f.mu.Unlock()
+	defer f.passed(id)
+	f.hand(bus.Envelope{ID: id, Type: bus.Flush})
+	select {
+	case <-passed:
+	case <-ended:
+	case <-f.closing:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// passed releases who waits for that.
+func (f *Fleet) passed(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.barriers[id]; c != nil {
+		delete(f.barriers, id)
+		close(c)
 	}
 }
 

@@ -34,9 +34,6 @@ func (f *Fleet) learn(e *bus.Envelope) error {
 		for _, def := range defs {
 			old, known := f.own[def.ID]
 			f.own[def.ID] = def
-			if f.services[def.ID] != nil {
-				f.dirty[def.ID] = true
-			}
 			if !known || !same(&old, &def) {
 				news = append(news, def)
 			}
@@ -50,19 +47,13 @@ func (f *Fleet) learn(e *bus.Envelope) error {
 	return nil
 }
 
-// unlearn takes that the registry does not execute a command any more. If others do, it can be called there.
+// unlearn takes that the registry does not execute a command any more.
 func (f *Fleet) unlearn(id string) {
 	f.update(func(fx *effects) {
 		if _, known := f.own[id]; !known {
 			return
 		}
 		delete(f.own, id)
-		if a := f.link; a != nil {
-			delete(a.told, id)
-		}
-		if f.services[id] != nil {
-			f.dirty[id] = true
-		}
 		f.change(catalogue{Remove: []string{id}})
 	})
 }

@@ -1,41 +1,29 @@
 package pairing_test
 
 import (
-	"context"
 	"testing"
 
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/bus/memory"
-	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/pairingtest"
 )
 
-func TestFleetTwo(t *testing.T) {
-	ps := memory.New(memory.Options{})
-	defer ps.Close()
-	ctx := t.Context()
-	add := commands.Define[int, int]("inc", "")
-	var fs []*pairing.Fleet
-	var rs []*commands.Registry
-	for _, id := range []string{"a", "b"} {
-		r := registry(t, id, "")
-		f, err := pairing.NewFleet(ctx, ps, ps, pairing.FleetOptions{Namespace: "ns", ID: id})
-		require.NoError(t, err)
-		l, err := r.RegisterChannel(ctx, f.Channel())
-		require.NoError(t, err)
-		require.NoError(t, f.Ready(ctx))
-		<-l.Ready()
-		fs, rs = append(fs, f), append(rs, r)
+func TestFleetConforms(t *testing.T) {
+	t.Parallel()
+	for name, shared := range map[string]pairing.PubSub{
+		"memory":    memory.New(memory.Options{}),
+		"gochannel": gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Cleanup(func() { require.NoError(t, shared.Close()) })
+			pairingtest.RunFleet(t, func(testing.TB) (message.Publisher, message.Subscriber, pairing.FleetOptions) {
+				return shared, shared, pairing.FleetOptions{}
+			}, pairingtest.Features{Ordered: true})
+		})
 	}
-	require.NoError(t, commands.Register(ctx, rs[1], add, func(_ context.Context, n int) (int, error) { return n + 1, nil }))
-	require.NoError(t, fs[0].Await(ctx, "inc"))
-	n, err := commands.Execute(ctx, rs[0], add, 41)
-	require.NoError(t, err)
-	require.Equal(t, 42, n)
-	t.Logf("%+v", fs[0].Stats())
-	t.Logf("%+v", fs[0].Members())
-	require.NoError(t, fs[1].Leave(ctx))
-	_, err = commands.Execute(ctx, rs[0], add, 41)
-	t.Log(err)
 }
