@@ -43,6 +43,8 @@ const (
 	keyDepth    = "leat-depth"
 	keyHops     = "leat-hops"
 	keyFeatures = "leat-features"
+	keyKey      = "leat-key"
+	keyIdem     = "leat-idempotent"
 )
 
 // newMessage returns a message to be published. It has no channels for acks,
@@ -68,6 +70,12 @@ func putExtras(m message.Metadata, e *Envelope) {
 	}
 	if e.Features != 0 {
 		m[keyFeatures] = strconv.Itoa(int(e.Features))
+	}
+	if e.Key != "" {
+		m[keyKey] = escape(e.Key)
+	}
+	if e.Idempotent {
+		m[keyIdem] = "1"
 	}
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
@@ -98,6 +106,10 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			var n int
 			n, err = parseCount(v)
 			e.Features = Features(n)
+		case keyKey:
+			e.Key, err = unescape(v)
+		case keyIdem:
+			e.Idempotent = true
 		case keyUnrouted:
 			if e.Fault != nil {
 				e.Fault.Unrouted = true

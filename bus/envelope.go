@@ -77,6 +77,11 @@ type Envelope struct {
 	Depth int
 	// Hops counts the registries that forwarded it.
 	Hops int
+	// Key names what an ExecuteRequest is about: where several processes serve the command, requests with the same
+	// key go to the same one while they stay the same. Empty: to any.
+	Key string
+	// Idempotent says that the ExecuteRequest may be executed more than once.
+	Idempotent bool
 	// Features are the control messages that the sender understands, on list messages.
 	Features Features
 	// Metadata holds the entries that are not leat's own, such as traceparent
@@ -123,6 +128,10 @@ const (
 
 	// CanPing is announced by a side that sends heartbeats and waits for them: see [Channel.Heartbeat].
 	CanPing
+
+	// Shared says that the peer stands for many: its commands may be executed elsewhere too. So one of them can be
+	// registered here as well, and what is registered here goes first. Links do not announce it; a fleet does.
+	Shared Features = 1 << 7
 
 	allFeatures = CanCancel | CanWithdraw | CanGoodbye | CanFlush | CanAdvertise
 )

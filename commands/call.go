@@ -58,8 +58,14 @@ func (r *Registry) enter(ctx context.Context, id string) error {
 	return &Error{Code: ChannelDisconnected, Command: id, Message: "registry is shutting down"}
 }
 
+// traits are what a command says about calls of it.
+type traits struct {
+	ttl        time.Duration // 0: the registry's RequestTTL
+	idempotent bool
+}
+
 // execute calls a command: here, or wherever it is. cmd is what the table says about it.
-func (r *Registry) execute(ctx context.Context, id string, cmd *command, in payload.Content, ttl time.Duration) (payload.Content, error) {
+func (r *Registry) execute(ctx context.Context, id string, cmd *command, in payload.Content, tr traits) (payload.Content, error) {
 	if err := ctx.Err(); err != nil {
 		return payload.Content{}, fromContext(ctx, id)
 	}
@@ -77,7 +83,7 @@ func (r *Registry) execute(ctx context.Context, id string, cmd *command, in payl
 	if depth := bus.Depth(ctx); depth > bus.MaxDepth {
 		return payload.Content{}, tooDeep(id)
 	}
-	return to.call(ctx, id, in, ttl, cmd != nil)
+	return to.call(ctx, id, in, tr, cmd != nil)
 }
 
 // resolve says where a command that is not local is sent to.
@@ -147,7 +153,8 @@ func localFailure(ctx context.Context, id string, err error) (failed error) {
 }
 
 // call sends the request to the peer and waits for the reply.
-func (p *peer) call(ctx context.Context, id string, in payload.Content, ttl time.Duration, listed bool) (payload.Content, error) {
+func (p *peer) call(ctx context.Context, id string, in payload.Content, tr traits, listed bool) (payload.Content, error) {
+	ttl := tr.ttl
 	if ttl <= 0 {
 		ttl = p.r.cfg.RequestTTL
 	}
@@ -162,7 +169,7 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, ttl time
 	}
 	for {
 		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: in.Body, Value: in.Value,
-			Expires: expires, Depth: bus.Depth(ctx), Metadata: bus.MetadataFrom(ctx)})
+			Expires: expires, Depth: bus.Depth(ctx), Key: keyFrom(ctx), Idempotent: tr.idempotent, Metadata: bus.MetadataFrom(ctx)})
 		if err == nil {
 			return p.await(ctx, c, nil)
 		}

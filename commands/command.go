@@ -27,6 +27,9 @@ type Options struct {
 	// without remote references.
 	RequestSchema  json.RawMessage
 	ResponseSchema json.RawMessage
+	// Idempotent says that executing a request twice does no harm. A fleet then sends a request whose process went
+	// away once more, to another one, rather than fail the call. It is what the caller's Command says that counts.
+	Idempotent bool
 }
 
 // Command is a command's ID and the types of its request and result: what
@@ -35,6 +38,7 @@ type Command[Req, Res any] struct {
 	def     bus.Definition
 	key     any // def.ID, boxed once
 	ttl     time.Duration
+	again   bool // Options.Idempotent
 	req     *payload.Type
 	res     *payload.Type
 	request *payload.Schema // what Options.RequestSchema says beyond the type; or nil
@@ -68,7 +72,7 @@ func define[Req, Res any](id, description string, opts []Options) (c Command[Req
 	if id == "" {
 		return c, fmt.Errorf("empty ID")
 	}
-	c = Command[Req, Res]{def: bus.Definition{ID: id, Description: description}, key: id, ttl: o.TTL}
+	c = Command[Req, Res]{def: bus.Definition{ID: id, Description: description}, key: id, ttl: o.TTL, again: o.Idempotent}
 	if c.req, err = payload.For(reflect.TypeFor[Req]()); err != nil {
 		return c, fmt.Errorf("request: %w", err)
 	}

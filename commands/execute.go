@@ -73,7 +73,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if err != nil {
 		return res, &Error{Code: InvalidRequest, Command: c.def.ID, Message: "the request does not encode: " + err.Error(), Err: err}
 	}
-	out, err := r.execute(ctx, c.def.ID, cmd, in, c.ttl)
+	out, err := r.execute(ctx, c.def.ID, cmd, in, traits{ttl: c.ttl, idempotent: c.again})
 	if err != nil {
 		return res, err
 	}
@@ -93,7 +93,7 @@ func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessag
 			return nil, &Error{Code: InvalidRequest, Command: id, Message: "invalid request: " + err.Error(), Err: err}
 		}
 	}
-	out, err := r.execute(ctx, id, r.lookup(id), payload.Content{Body: req}, 0)
+	out, err := r.execute(ctx, id, r.lookup(id), payload.Content{Body: req}, traits{})
 	if err != nil {
 		return nil, err
 	}

@@ -58,6 +58,8 @@ func (p *peer) install(defs []bus.Definition) (first bool, ignored int) {
 	for _, def := range defs {
 		old := r.lookup(def.ID)
 		switch {
+		case old != nil && old.owner != p && p.link.Understands(bus.Shared) && !isPrivate(def.ID):
+			r.cover(&command{def: def, owner: p})
 		case isPrivate(def.ID), r.reserved[def.ID] != nil, old != nil && old.owner != p:
 			ignored++
 		default:

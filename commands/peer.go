@@ -120,7 +120,7 @@ func (p *peer) Closed(err error) {
 		if s.gone {
 			continue
 		}
-		s.refuse(disconnected(s.Envelope.Name, p.link.ID(), nil).fault())
+		p.unstarted(s.Envelope.ID, disconnected(s.Envelope.Name, p.link.ID(), nil))
 		p.r.bus.End()
 	}
 	for _, s := range in {

@@ -109,7 +109,7 @@ func (r *Registry) register(ctx context.Context, cmd *command) error {
 		r.mu.Unlock()
 		return closedError(id)
 	}
-	if r.lookup(id) != nil || r.reserved[id] != nil {
+	if old := r.lookup(id); old != nil && !old.shared() || r.reserved[id] != nil {
 		r.mu.Unlock()
 		return duplicate(id)
 	}

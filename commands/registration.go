@@ -122,6 +122,9 @@ func (p *peer) registered(d *bus.Delivery) {
 	cmd := &command{def: def, owner: p, registered: true}
 	r.mu.Lock()
 	old, pending := r.lookup(id), r.reserved[id]
+	if old != nil && old.owner != p && old.shared() {
+		old = nil // it goes before the fleet's
+	}
 	switch {
 	case p.gone:
 		r.mu.Unlock()

@@ -95,6 +95,7 @@ type Registry struct {
 
 	mu       sync.Mutex
 	reserved map[string]*registration // guarded by mu: IDs that wait for the router's ack
+	covered  map[string]*command      // guarded by mu: commands of a shared peer that others with their IDs go before
 	peers    map[string]*peer         // guarded by mu: open links, by channel ID
 }
 
@@ -120,6 +121,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		cfg: cfg, bus: b, log: b.Logger(),
 		forwarded: bus.NewTTLStore(cfg.RequestTTL, bus.TTLStoreOptions{MaxKeys: b.Options().DedupeKeys}),
 		reserved:  make(map[string]*registration),
+		covered:   make(map[string]*command),
 		peers:     make(map[string]*peer),
 	}
 	r.wrapped = b.Wrap(r.innermost)
@@ -187,11 +189,13 @@ func (r *Registry) removePeer(p *peer) {
 	r.router.CompareAndSwap(p, nil)
 	p.gone = true
 	p.escalating.todo, p.unsaid = nil, nil
+	maps.DeleteFunc(r.covered, func(_ string, cmd *command) bool { return cmd.owner == p })
 	lost := make([]*command, 0, len(p.owned))
 	for id := range p.owned {
 		cmd := r.lookup(id)
 		lost = append(lost, cmd)
 		r.table.Delete(id)
+		r.uncover(id)
 	}
 	p.owned = nil
 	for _, reg := range r.reserved {

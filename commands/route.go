@@ -22,7 +22,7 @@ func (p *peer) requested(d *bus.Delivery) {
 	r, e := p.r, &d.Envelope
 	switch {
 	case e.Depth == 0 && r.bus.Draining():
-		p.refuse(e.ID, disconnected(e.Name, p.link.ID(), ErrClosed).fault())
+		p.unstarted(e.ID, disconnected(e.Name, p.link.ID(), ErrClosed))
 		return
 	case e.Depth > bus.MaxDepth:
 		p.refuse(e.ID, tooDeep(e.Name).fault())
@@ -60,11 +60,16 @@ func (p *peer) escalate(d *bus.Delivery) {
 	}
 }
 
+// unstarted answers with a refusal, and says that no handler has seen the request: it may be sent elsewhere.
+func (p *peer) unstarted(id string, err *Error) {
+	f := err.fault()
+	f.Unrouted = true
+	p.refuse(id, f)
+}
+
 // unrouted answers not_found in the name of routing, not of a handler.
 func (p *peer) unrouted(d *bus.Delivery) {
-	f := notFound(d.Envelope.Name).fault()
-	f.Unrouted = true
-	p.refuse(d.Envelope.ID, f)
+	p.unstarted(d.Envelope.ID, notFound(d.Envelope.Name))
 }
 
 // forward sends the request on to another link, under its own ID where that
@@ -95,7 +100,7 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	}
 	p.r.stats.forwarded.Add(1)
 	err := to.link.Relay(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body, Value: e.Value,
-		Expires: expires, Depth: e.Depth, Hops: e.Hops + 1, Metadata: e.Metadata})
+		Expires: expires, Depth: e.Depth, Hops: e.Hops + 1, Key: e.Key, Idempotent: e.Idempotent, Metadata: e.Metadata})
 	if err != nil && to.drop(&rt.exchange) {
 		rt.settle(outcome{err: sendFailure(e.Name, to, err)})
 	}

@@ -23,6 +23,10 @@ type command struct {
 // handler executes a command. With asIs set the result may come as a value.
 type handler func(ctx context.Context, request payload.Content, asIs bool) (payload.Content, error)
 
+// shared reports whether the command may be executed in several places, so that one more can register it: it is
+// reached through a peer that stands for many.
+func (c *command) shared() bool { return c.owner != nil && c.owner.link.Understands(bus.Shared) }
+
 func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
 
 // lookup returns what the table says about a command, or nil. It takes no lock.
@@ -35,6 +39,10 @@ func (r *Registry) lookup(id string) *command {
 
 // install puts cmd into the table. r.mu is held.
 func (r *Registry) install(cmd *command) {
+	if old := r.lookup(cmd.def.ID); old != nil && old.owner != nil && old.owner != cmd.owner {
+		delete(old.owner.owned, cmd.def.ID)
+		r.cover(old)
+	}
 	r.table.Store(cmd.def.ID, cmd)
 	if cmd.owner != nil {
 		cmd.owner.owned[cmd.def.ID] = struct{}{}
@@ -46,6 +54,22 @@ func (r *Registry) remove(cmd *command) {
 	r.table.Delete(cmd.def.ID)
 	if cmd.owner != nil {
 		delete(cmd.owner.owned, cmd.def.ID)
+	}
+	r.uncover(cmd.def.ID)
+}
+
+// cover keeps a shared command that another one goes before. r.mu is held.
+func (r *Registry) cover(cmd *command) {
+	if cmd.shared() {
+		r.covered[cmd.def.ID] = cmd
+	}
+}
+
+// uncover gives a shared command the place that it lost to one which is gone now. r.mu is held.
+func (r *Registry) uncover(id string) {
+	if cmd := r.covered[id]; cmd != nil {
+		delete(r.covered, id)
+		r.install(cmd)
 	}
 }
 

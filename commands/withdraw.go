@@ -10,6 +10,9 @@ func (r *Registry) withdraw(id string, from *peer) {
 	if reg := r.reserved[id]; reg != nil && reg.child == from {
 		reg.abandoned = true
 	}
+	if c := r.covered[id]; c != nil && c.owner == from {
+		delete(r.covered, id)
+	}
 	cmd := r.lookup(id)
 	if cmd == nil || cmd.owner != from {
 		r.mu.Unlock()

@@ -128,3 +128,5 @@ next:
 	}
 	return false
 }
+
+var silentLogger = slog.New(slog.DiscardHandler)

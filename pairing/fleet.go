@@ -1,0 +1,323 @@
+package pairing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// FleetOptions configures a [Fleet]. Only Namespace is required.
+type FleetOptions struct {
+	// Namespace is what the processes of one fleet have in common, and others on the broker have not: letters, digits,
+	// "-" and "_", at most 64. Required.
+	Namespace string
+	// ID names this process among those of the fleet: letters, digits, "-", "_" and ".", at most 128. Two that live at
+	// once must not have the same: the one that began first ends then. Default: a random one.
+	ID string
+	// Channel is the ID of the channel, by which the registry knows the fleet. Default "fleet".
+	Channel string
+	// Topic gives a topic's name on the broker for its full name, where the broker limits letters or length: the names
+	// are <namespace>.inbox.<id>, <namespace>.discovery and <namespace>.events. It must give each name another one, the
+	// same in every process. Default: the name as it is.
+	Topic func(name string) string
+	// Lease is the time after which a process that is not heard of is taken to be gone. Each process is heard of at
+	// least every third of it. All processes should have the same. Default 6 s, at least 50 ms.
+	Lease time.Duration
+	// RequestTTL is how long a request that was received is remembered, so that it runs once however often the broker
+	// delivers it; and the time that a request without a deadline has. Default 30 s.
+	RequestTTL time.Duration
+	// DedupeKeys bounds the requests that are remembered. Default 262,144.
+	DedupeKeys int
+	// QueueSize bounds the requests and events that wait to be published on one topic; answers have twice that. At the
+	// bound the channel takes no more, and its callers wait. Default 8,192.
+	QueueSize int
+	// MaxMessageBytes bounds the payload of a request or reply where the broker takes less than the registry does: a
+	// larger request fails as invalid, a larger reply as an internal error. Default 0: the registry's own bound only.
+	MaxMessageBytes int
+	// CloseTimeout bounds how long Close waits for what is queued to be published, and then for the publisher and
+	// subscriber to end. Default 5 s.
+	CloseTimeout time.Duration
+	// Close releases what was made for this fleet. Called once, when it has ended. Default: nothing; pub and sub stay
+	// the caller's.
+	Close func() error
+	// Logger gets what nobody else is told. Default slog.Default().
+	Logger *slog.Logger
+
+	now func() time.Time // the clock that the others are told; tests set it
+}
+
+// Fleet makes many processes one channel. Each process of a namespace has a Fleet over the same broker, attached to
+// its registry:
+//
+//	f, err := pairing.NewFleet(ctx, publisher, subscriber, pairing.FleetOptions{Namespace: "shop", ID: "worker-1"})
+//	link, err := registry.RegisterChannel(ctx, f.Channel())
+//
+// To its registry the fleet is a peer that has the commands of all others. A call goes to one live process that serves
+// the command: the less busy of two random ones, or always the same one for one key, see commands.WithKey. When that
+// process goes away, the calls that wait on it fail with ChannelDisconnected within Lease and a third, or are
+// sent to another one, once, if the command is Idempotent. A command that nobody serves is NotFound at once. An event
+// reaches every process, once, in the order of emission of its emitter. Several processes may register the same command; a
+// registry executes what is registered at it itself. Private commands and events stay in their registries, and the
+// processes are not trusted with them: the channel is not Local.
+//
+// All methods are safe for concurrent use, from any goroutine, handlers and listeners included.
+type Fleet struct {
+	opts  FleetOptions
+	pub   message.Publisher
+	sub   message.Subscriber
+	log   *slog.Logger
+	self  process
+	names names
+	seen  *bus.TTLStore // requests received
+	count fleetCounters
+
+	channel   *bus.Channel
+	workers   sync.WaitGroup     // pumps, outboxes and the keeper; Add under mu
+	ctx       context.Context    // of the subscriptions
+	cancel    context.CancelFunc // ends them
+	closing   chan struct{}      // closed when the fleet begins to end: nobody waits for room, nothing is tried again
+	hurry     chan struct{}      // closed when its link closes: the same for its link
+	hurryOnce sync.Once
+	ready     chan struct{} // closed when every topic works
+	idle      chan struct{} // closed when nothing is served any more, once draining
+	done      chan struct{} // closed when the fleet has ended
+
+	mu        sync.Mutex
+	err       error                     // guarded by mu: why it ends; nil while it does not
+	closeErr  error                     // guarded by mu: of Close
+	probed    map[string]bool           // guarded by mu: the topics whose probe has come back; nil when all have
+	heard     time.Time                 // guarded by mu: when something of its own came back on discovery
+	draining  bool                      // guarded by mu: new requests are refused
+	own       map[string]bus.Definition // guarded by mu: what the registry executes
+	version   int64                     // guarded by mu: of what the others are told of own
+	members   map[string]*member        // guarded by mu: the others, by ID
+	left      map[string]time.Time      // guarded by mu: sessions that said goodbye, and when
+	services  map[string]*service       // guarded by mu: what the others execute, by command ID
+	calls     map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
+	serving   map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
+	flushes   map[string]*flushing      // guarded by mu: by the registry's ID
+	barriers  map[string]chan struct{}  // guarded by mu: of those who wait for the registry's queue, by ID
+	link      *attachment               // guarded by mu: the registry; nil before it attaches
+	dirty     map[string]bool           // guarded by mu: commands of which the registry may not know the latest
+	telling   bool                      // guarded by mu: somebody is telling it
+	news      chan struct{}             // guarded by mu: closed and replaced when the registry's knowledge changes
+	discovery *outbox
+	events    *outbox
+}
+
+// names are the topics.
+type names struct{ inbox, discovery, events string }
+
+// NewFleet subscribes to the three topics of the process, and announces it when what it publishes there has come
+// back. ctx bounds the subscribing only; [Fleet.Ready] waits for the rest.
+//
+// Each subscription of sub must get every message that is published to its topic after Subscribe has returned, not
+// share them with others; the order of one topic should be kept. pub and sub belong to the caller, who closes them
+// after the fleet, unless FleetOptions.Close does.
+func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber, o FleetOptions) (*Fleet, error) {
+	if err := o.check(pub, sub); err != nil {
+		return nil, fmt.Errorf("fleet %q: %w", o.Namespace, err)
+	}
+	o = o.withDefaults()
+	f := newFleet(pub, sub, o)
+	topics := []string{f.names.inbox, f.names.discovery, f.names.events}
+	if topics[0] == topics[1] || topics[1] == topics[2] || topics[2] == topics[0] {
+		f.cancel()
+		return nil, fmt.Errorf("fleet %q: Topic gives two topics one name: %q", o.Namespace, topics)
+	}
+	stop := context.AfterFunc(ctx, f.cancel)
+	var pumps []func()
+	for _, topic := range topics {
+		in, err := sub.Subscribe(f.ctx, topic)
+		if err != nil {
+			f.cancel()
+			return nil, fmt.Errorf("fleet %q: subscribe to %q: %w", o.Namespace, topic, err)
+		}
+		pumps = append(pumps, func() { f.pump(topic, in) })
+	}
+	if !stop() {
+		f.cancel()
+		return nil, fmt.Errorf("fleet %q: %w", o.Namespace, ctx.Err())
+	}
+	f.discovery, f.events = f.newOutbox(f.names.discovery), f.newOutbox(f.names.events)
+	for _, pump := range pumps {
+		f.workers.Go(pump)
+	}
+	f.workers.Go(f.keep)
+	return f, nil
+}
+
+func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fleet {
+	f := &Fleet{
+		opts: o, pub: pub, sub: sub,
+		log:      o.Logger.With("fleet", o.Namespace, "process", o.ID),
+		self:     process{o.ID, newSession(o.now())},
+		names:    names{o.Topic(o.Namespace + ".inbox." + o.ID), o.Topic(o.Namespace + ".discovery"), o.Topic(o.Namespace + ".events")},
+		seen:     bus.NewTTLStore(o.RequestTTL, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		closing:  make(chan struct{}),
+		hurry:    make(chan struct{}),
+		ready:    make(chan struct{}),
+		idle:     make(chan struct{}),
+		done:     make(chan struct{}),
+		probed:   make(map[string]bool),
+		own:      make(map[string]bus.Definition),
+		version:  1,
+		members:  make(map[string]*member),
+		left:     make(map[string]time.Time),
+		services: make(map[string]*service),
+		calls:    make(map[string]*call),
+		serving:  make(map[string]*served),
+		flushes:  make(map[string]*flushing),
+		barriers: make(map[string]chan struct{}),
+		dirty:    make(map[string]bool),
+		news:     make(chan struct{}),
+	}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.channel = f.newChannel()
+	return f
+}
+
+func (o *FleetOptions) check(pub message.Publisher, sub message.Subscriber) error {
+	switch {
+	case pub == nil:
+		return errors.New("no publisher")
+	case sub == nil:
+		return errors.New("no subscriber")
+	case !named(o.Namespace, "-_", 64):
+		return fmt.Errorf("invalid Namespace %q", o.Namespace)
+	case o.ID != "" && !named(o.ID, "-_.", 128):
+		return fmt.Errorf("invalid ID %q", o.ID)
+	case o.Lease < 0 || o.Lease > 0 && o.Lease < 50*time.Millisecond:
+		return fmt.Errorf("invalid Lease %v", o.Lease)
+	case o.RequestTTL < 0 || o.DedupeKeys < 0 || o.QueueSize < 0 || o.MaxMessageBytes < 0 || o.CloseTimeout < 0:
+		return errors.New("a negative number in the options")
+	}
+	return nil
+}
+
+// named reports whether s is a name of letters, digits and some others.
+func named(s, others string, limit int) bool {
+	for _, r := range s {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		other := false
+		for _, o := range others {
+			other = other || r == o
+		}
+		if !letter && !other {
+			return false
+		}
+	}
+	return s != "" && len(s) <= limit
+}
+
+func (o FleetOptions) withDefaults() FleetOptions {
+	o.ID = orDefault(o.ID, bus.NewID())
+	o.Channel = orDefault(o.Channel, "fleet")
+	o.Lease = orDefault(o.Lease, 6*time.Second)
+	o.RequestTTL = orDefault(o.RequestTTL, 30*time.Second)
+	o.DedupeKeys = orDefault(o.DedupeKeys, 1<<18)
+	o.QueueSize = orDefault(o.QueueSize, 8192)
+	o.CloseTimeout = orDefault(o.CloseTimeout, 5*time.Second)
+	o.Logger = orDefault(o.Logger, slog.Default())
+	if o.Topic == nil {
+		o.Topic = func(name string) string { return name }
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	return o
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// ID returns the name of this process in the fleet.
+func (f *Fleet) ID() string { return f.self.id }
+
+// Channel returns the channel to register. It is single use, like any other, and ends the fleet when its link closes:
+// a registry that is closed leaves the fleet.
+func (f *Fleet) Channel() *bus.Channel { return f.channel }
+
+// Ready waits until this process receives what is sent to it, and has announced itself. Errors: ctx.Err(), or why the
+// fleet has ended.
+func (f *Fleet) Ready(ctx context.Context) error {
+	select {
+	case <-f.ready:
+		return nil
+	case <-f.closing:
+		return f.ended()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Await waits until each of the commands is served by another process, and the registry, if there is one, can call it.
+// Errors: ctx.Err(), or why the fleet has ended.
+func (f *Fleet) Await(ctx context.Context, commands ...string) error {
+	for {
+		f.mu.Lock()
+		news, missing := f.news, false
+		for _, id := range commands {
+			missing = missing || !f.known(id)
+		}
+		f.mu.Unlock()
+		if !missing {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-f.closing:
+			return f.ended()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// known reports whether a command can be called. f.mu is held.
+func (f *Fleet) known(id string) bool {
+	if f.link != nil && (f.telling || !f.link.told[id]) {
+		return false
+	}
+	return f.services[id] != nil
+}
+
+// tellNews wakes those who wait for a change. f.mu is held.
+func (f *Fleet) tellNews() {
+	close(f.news)
+	f.news = make(chan struct{})
+}
+
+// Done is closed when the fleet has ended.
+func (f *Fleet) Done() <-chan struct{} { return f.done }
+
+// Err returns nil before the fleet begins to end; then bus.ErrClosed if it was closed or has left, or what went wrong.
+func (f *Fleet) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// ended is the error of what the end has interrupted.
+func (f *Fleet) ended() error { return fmt.Errorf("fleet %q: %w", f.opts.Namespace, f.Err()) }
+
+func (f *Fleet) isReady() bool {
+	select {
+	case <-f.ready:
+		return true
+	default:
+		return false
+	}
+}

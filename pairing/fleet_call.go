@@ -1,0 +1,213 @@
+package pairing
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// call is a request of the registry's, on its way to another process and back. Guarded by Fleet.mu.
+type call struct {
+	envelope bus.Envelope // as the registry sent it; its ID names the call
+	deadline time.Time    // the registry settles it then
+	to       *member      // who is to answer
+	tried    []*member    // who had it before
+	again    bool         // it may have been executed, and was sent once more
+}
+
+// Codes of the protocol that the fleet itself answers with.
+const (
+	codeNotFound     = "not_found"
+	codeInvalid      = "invalid_request"
+	codeInternal     = "internal_error"
+	codeDisconnected = "channel_disconnected"
+)
+
+func disconnected(channel string) *bus.Fault {
+	return &bus.Fault{Code: codeDisconnected, Message: fmt.Sprintf("channel %q: the process that the call waits on has gone", channel)}
+}
+
+// unexecuted reports whether a fault says that no handler has seen the request.
+func unexecuted(f *bus.Fault) bool {
+	return f != nil && f.Unrouted && (f.Code == codeNotFound || f.Code == codeDisconnected)
+}
+
+// request sends a request of the registry's to a process that serves the command. It waits where that one's outbox is
+// full. It is called by the link's writer.
+func (f *Fleet) request(e *bus.Envelope) error {
+	c := &call{envelope: *e, deadline: time.Now().Add(orDefault(e.Deadline, f.opts.RequestTTL))}
+	if n, limit := len(e.Body), f.opts.MaxMessageBytes; limit > 0 && n > limit {
+		f.refuse(e.ID, &bus.Fault{Code: codeInvalid, Message: fmt.Sprintf("the request has %d bytes, the fleet's limit is %d", n, limit)})
+		return nil
+	}
+	for {
+		var fx effects
+		f.mu.Lock()
+		room := f.begin(c, &fx)
+		f.mu.Unlock()
+		f.hand(fx.registry...)
+		if room == nil {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-f.hurry:
+			return fmt.Errorf("fleet %q: %w", f.opts.Namespace, bus.ErrClosed)
+		case <-f.closing:
+			return f.ended()
+		}
+	}
+}
+
+// begin picks a process and sends the call there, or answers it. It returns what to wait for if there is no room.
+// f.mu is held.
+func (f *Fleet) begin(c *call, fx *effects) (room <-chan struct{}) {
+	to := f.pick(c)
+	if to == nil {
+		fx.deliver(response(c.envelope.ID, f.nobody(c.envelope.Name)))
+		return nil
+	}
+	if room := to.box.full(itemRequest); room != nil {
+		return room
+	}
+	f.calls[c.envelope.ID] = c
+	f.send(c, to, itemRequest, fx)
+	return nil
+}
+
+// nobody is the answer to a request for a command that no process is known to serve. f.mu is held.
+func (f *Fleet) nobody(command string) *bus.Fault {
+	if f.err != nil || !f.isReady() || f.inDoubt() {
+		return &bus.Fault{Code: codeDisconnected, Message: fmt.Sprintf("channel %q is not connected", f.opts.Channel), Unrouted: true}
+	}
+	return &bus.Fault{Code: codeNotFound, Message: "command not found: " + command, Unrouted: true}
+}
+
+func response(thread string, fault *bus.Fault) bus.Envelope {
+	return bus.Envelope{Type: bus.ExecuteResponse, Thread: thread, Fault: fault}
+}
+
+// refuse answers a request of the registry's.
+func (f *Fleet) refuse(id string, fault *bus.Fault) { f.hand(response(id, fault)) }
+
+// send gives the call to a member. f.mu is held.
+func (f *Fleet) send(c *call, to *member, kind itemKind, fx *effects) {
+	c.to = to
+	to.calls[c.envelope.ID] = c
+	left := time.Until(c.deadline)
+	e := c.envelope
+	e.Deadline = max(left, time.Microsecond)
+	l := &letter{process: f.self, to: to.session, sent: f.stamp(), envelope: e}
+	l.expires = l.sent + left.Microseconds()
+	m, err := l.seal()
+	if err == nil && len(c.tried) > 0 {
+		m.UUID = bus.NewID() // else a broker that dedupes would drop it
+	}
+	if err != nil || !to.box.push(outItem{msg: m, kind: kind, call: c, to: to, expires: c.deadline}) {
+		f.lose(c, fx)
+	}
+}
+
+// lose ends a call that could not be sent. f.mu is held.
+func (f *Fleet) lose(c *call, fx *effects) {
+	f.count.lost.Add(1)
+	f.settle(c, response(c.envelope.ID, disconnected(f.opts.Channel)), fx)
+}
+
+// leave takes the call from its member. f.mu is held.
+func (c *call) leave() {
+	delete(c.to.calls, c.envelope.ID)
+	c.tried = append(c.tried, c.to)
+}
+
+// settle ends the call with what the registry is told. f.mu is held.
+func (f *Fleet) settle(c *call, e bus.Envelope, fx *effects) {
+	c.leave()
+	delete(f.calls, c.envelope.ID)
+	fx.deliver(e)
+}
+
+// reroute sends a call whose process does not answer it to another one, if that is allowed: the first has surely not
+// executed it, or may have and that does no harm, once. Otherwise it ends with the fault. f.mu is held.
+func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
+	c.leave()
+	allowed := surely || c.envelope.Idempotent && !c.again
+	c.again = c.again || !surely
+	var to *member
+	if allowed && f.err == nil && time.Now().Before(c.deadline) {
+		to = f.pick(c)
+	}
+	if to == nil {
+		if !unexecuted(fault) {
+			f.count.lost.Add(1)
+		}
+		if fault.Unrouted && fault.Code == codeNotFound {
+			f.untold(c.envelope.Name)
+		}
+		delete(f.calls, c.envelope.ID)
+		fx.deliver(response(c.envelope.ID, fault))
+		return
+	}
+	f.count.rerouted.Add(1)
+	f.send(c, to, itemAnswer, fx)
+}
+
+// replied settles the call that a reply belongs to. Only the process that has it may answer.
+func (f *Fleet) replied(l *letter) {
+	e := l.envelope
+	f.update(func(fx *effects) {
+		m := f.meet(l, fx)
+		c := f.calls[e.Thread]
+		if m == nil || c == nil || c.to != m {
+			f.count.late.Add(1)
+			return
+		}
+		if !unexecuted(e.Fault) {
+			f.settle(c, e, fx)
+			return
+		}
+		if e.Fault.Code == codeNotFound {
+			f.unserve(m, c.envelope.Name)
+			f.ask(m) // it may only be late in saying so, or have it again
+		}
+		f.reroute(c, e.Fault, true, fx)
+	})
+}
+
+// cancelCall gives a call up, because its caller has left.
+func (f *Fleet) cancelCall(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.calls[id]
+	if c == nil {
+		return
+	}
+	to := c.to
+	c.leave()
+	delete(f.calls, id)
+	f.post(to, &letter{envelope: bus.Envelope{Type: bus.Cancel, Thread: id}})
+}
+
+// sweep forgets calls whose deadline has passed long ago: the registry should have said so. f.mu is held.
+func (f *Fleet) sweep(now time.Time) {
+	for id, c := range f.calls {
+		if now.Sub(c.deadline) > f.opts.Lease {
+			c.leave()
+			delete(f.calls, id)
+		}
+	}
+}
+
+// unsent accounts for messages that could not be published: who waits is told.
+func (f *Fleet) unsent(topic string, items []outItem, err error) {
+	f.count.unsent.Add(uint64(len(items)))
+	f.log.Warn("messages not published", "topic", topic, "messages", len(items), "error", err.Error())
+	f.update(func(fx *effects) {
+		for _, it := range items {
+			if c := it.call; c != nil && c.to == it.to && f.calls[c.envelope.ID] == c {
+				f.lose(c, fx)
+			}
+		}
+	})
+}

@@ -1,0 +1,38 @@
+package pairing
+
+import "time"
+
+// clock is what is known about another process's clock.
+type clock struct {
+	offset   time.Duration // how far it is ahead
+	rtt      time.Duration // of the exchange that this is from: it is off by half of that at most
+	measured time.Time     // zero when it is not known
+}
+
+// stamp is the time as the others are told.
+func (f *Fleet) stamp() int64 { return f.opts.now().UnixMicro() }
+
+// observe learns from an answer: echo is when the question left here, sent when the answer left there. The exchange
+// with the shortest way there and back says most; one that is much older has to make room, since clocks drift.
+func (c *clock) observe(echo, sent, now int64, lease time.Duration) {
+	rtt := time.Duration(now-echo) * time.Microsecond
+	if echo == 0 || sent == 0 || rtt < 0 {
+		return
+	}
+	if !c.measured.IsZero() && rtt > c.rtt && time.Since(c.measured) < clockAge*lease {
+		return
+	}
+	c.offset = time.Duration((sent-echo)+(sent-now)) * time.Microsecond / 2
+	c.rtt, c.measured = rtt, time.Now()
+}
+
+// clockAge is how many leases a measurement counts.
+const clockAge = 10
+
+// left is the time until an instant of the other's clock, not less than it really is; false if it is not known.
+func (c *clock) left(at, now int64) (time.Duration, bool) {
+	if at == 0 || c.measured.IsZero() {
+		return 0, false
+	}
+	return time.Duration(at-now)*time.Microsecond - c.offset + c.rtt/2, true
+}

@@ -1,0 +1,97 @@
+package pairing
+
+import (
+	"time"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// emit publishes an event of the registry's, or that it relays. It is called by the link's writer, and waits where the
+// outbox is full.
+func (f *Fleet) emit(e *bus.Envelope) error {
+	for {
+		f.mu.Lock()
+		room := f.events.full(itemRequest)
+		if room == nil && f.isReady() {
+			f.mail(f.events, &letter{envelope: *e})
+		} else if room == nil {
+			f.count.unsent.Add(1) // nobody is known to be there
+		}
+		f.mu.Unlock()
+		if room == nil {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-f.hurry:
+			return errNoRoom
+		case <-f.closing:
+			return errNoRoom
+		}
+	}
+}
+
+// received gives the registry an event. One of a process that has left meanwhile, or begun anew, is one all the same.
+func (f *Fleet) received(l *letter) {
+	f.mu.Lock()
+	if m := f.members[l.id]; m != nil && m.session == l.session {
+		m.heard = time.Now()
+	}
+	f.mu.Unlock()
+	f.hand(l.envelope)
+}
+
+// flushing is a Flush of the registry's: it is answered when every process that was there has taken the events that
+// were emitted before. Guarded by Fleet.mu.
+type flushing struct {
+	waits map[process]bool // this one is among them: its own marker has to come back
+	since time.Time
+}
+
+// flush asks all processes to say when they have come so far.
+func (f *Fleet) flush(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil || !f.isReady() {
+		return
+	}
+	fl := &flushing{waits: map[process]bool{f.self: true}, since: time.Now()}
+	for _, m := range f.members {
+		fl.waits[m.process] = true
+	}
+	f.flushes[id] = fl
+	f.mail(f.events, &letter{kind: kindFlush, thread: id})
+}
+
+// flushAsked answers a marker of another process's: the pump has handed over every event before it.
+func (f *Fleet) flushAsked(l *letter) {
+	f.update(func(fx *effects) {
+		if m := f.meet(l, fx); m != nil {
+			f.post(m, &letter{kind: kindFlushed, thread: l.thread})
+		}
+	})
+}
+
+// flushedBy notes that a process has come so far, or is gone. f.mu is held.
+func (f *Fleet) flushedBy(id string, fl *flushing, who process, fx *effects) {
+	if fl == nil || !fl.waits[who] {
+		return
+	}
+	delete(fl.waits, who)
+	if len(fl.waits) == 0 {
+		delete(f.flushes, id)
+		fx.deliver(bus.Envelope{Type: bus.Flushed, Thread: id})
+	}
+}
+
+// repeatFlushes sends markers again that may have been lost, and forgets those that nobody can be waiting for any
+// more. f.mu is held.
+func (f *Fleet) repeatFlushes(now time.Time) {
+	for id, fl := range f.flushes {
+		if now.Sub(fl.since) > f.opts.RequestTTL {
+			delete(f.flushes, id)
+			continue
+		}
+		f.mail(f.events, &letter{kind: kindFlush, thread: id})
+	}
+}

@@ -1,0 +1,128 @@
+package pairing
+
+import "time"
+
+// keep is the fleet's keeper: it proves that the topics work, and from then on says that the process is there, and
+// notices who is not.
+func (f *Fleet) keep() {
+	if !f.probe() {
+		return
+	}
+	tick := f.opts.Lease / ticks
+	timer := time.NewTicker(tick)
+	defer timer.Stop()
+	last := time.Now()
+	for n := 1; ; n++ {
+		select {
+		case <-timer.C:
+		case <-f.closing:
+			return
+		}
+		now := time.Now()
+		var late time.Duration
+		if gap := now.Sub(last); gap > 3*tick {
+			late = gap - tick
+		}
+		last = now
+		f.tick(now, late, n%(ticks/3) == 0)
+	}
+}
+
+// ticks is how often in a lease the keeper looks.
+const ticks = 12
+
+// Probes are repeated until they have come back, ever more rarely.
+const (
+	firstProbe = 100 * time.Millisecond
+	maxProbe   = 2 * time.Second
+)
+
+// probe sends each topic a message of its own and waits until all have come back, at most until the fleet ends.
+func (f *Fleet) probe() bool {
+	inbox := f.newInbox()
+	defer inbox.close(func(*outItem) bool { return false })
+	for wait := firstProbe; ; wait = min(2*wait, maxProbe) {
+		f.mu.Lock()
+		for role, box := range map[string]*outbox{"inbox": inbox, "discovery": f.discovery, "events": f.events} {
+			if !f.probed[role] {
+				f.mail(box, &letter{kind: kindProbe, thread: role})
+			}
+		}
+		f.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-f.ready:
+			timer.Stop()
+			return true
+		case <-f.closing:
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
+	}
+}
+
+// newInbox is the outbox to this process's own inbox.
+func (f *Fleet) newInbox() *outbox {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.newOutbox(f.names.inbox)
+}
+
+// cameBack notes what has come back of what this process has sent itself.
+func (f *Fleet) cameBack(l *letter) {
+	f.update(func(fx *effects) {
+		switch l.kind {
+		case kindProbe:
+			f.probed[l.thread] = true
+			if len(f.probed) == 3 && !f.isReady() && f.err == nil {
+				f.heard = time.Now()
+				close(f.ready)
+				f.mail(f.discovery, &letter{kind: kindHello, version: f.version})
+				fx.tell = true
+			}
+		case kindBeat, kindHello:
+			f.heard = time.Now()
+		case kindFlush:
+			f.flushedBy(l.thread, f.flushes[l.thread], f.self, fx)
+		}
+	})
+}
+
+// inDoubt reports whether this process may be the one that is cut off: its own beats do not come back. f.mu is held.
+func (f *Fleet) inDoubt() bool {
+	return time.Since(f.heard) > f.opts.Lease*2/3
+}
+
+// tick drops who was not heard of for a lease; every third of it the process says that it is there. A process that
+// did not run itself for a while, late, does not hold it against the others.
+func (f *Fleet) tick(now time.Time, late time.Duration, beat bool) {
+	f.update(func(fx *effects) {
+		f.heard = f.heard.Add(late)
+		for _, m := range f.members {
+			m.heard = m.heard.Add(late)
+			if now.Sub(m.heard) >= f.opts.Lease {
+				f.drop(m, lapsed, fx)
+			}
+		}
+		for session, at := range f.left {
+			if now.Sub(at) > 2*f.opts.Lease {
+				delete(f.left, session)
+			}
+		}
+		if !beat || f.err != nil {
+			return
+		}
+		f.mail(f.discovery, &letter{kind: kindBeat, version: f.version})
+		for _, m := range f.members {
+			switch {
+			case m.version == 0:
+				f.ask(m)
+			case now.Sub(m.clock.measured) > clockAge*f.opts.Lease:
+				f.post(m, &letter{kind: kindPing})
+			}
+		}
+		f.sweep(now)
+		f.repeatFlushes(now)
+	})
+}

@@ -1,0 +1,273 @@
+package pairing
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// outbox is the bounded queue in front of one topic, and the goroutine that publishes what is in it: in order, and
+// many messages at once where they have come while it was at the ones before.
+type outbox struct {
+	fleet *Fleet
+	topic string
+	done  chan struct{} // closed when the goroutine has ended
+
+	mu     sync.Mutex
+	wake   sync.Cond     // of mu: items or closed changed
+	items  []outItem     // guarded by mu
+	size   int           // guarded by mu: items, and those being published
+	closed bool          // guarded by mu: no more pushes
+	room   chan struct{} // guarded by mu: closed when there is room again; nil when nobody waits
+	end    chan struct{} // closed with closed: nothing is tried again any more
+}
+
+// outItem is one message. A call goes with its request, and is told if that is never published.
+type outItem struct {
+	msg     *message.Message
+	kind    itemKind
+	call    *call
+	to      *member
+	expires time.Time // of a request: nobody waits for the reply then
+}
+
+// itemKind says how much room a message has.
+type itemKind int
+
+const (
+	itemRequest itemKind = iota // and events: up to the bound
+	itemAnswer                  // replies, cancels and notices: twice that, since refusing one leaves somebody waiting
+)
+
+// maxBatch bounds the messages of one Publish.
+const maxBatch = 256
+
+func (f *Fleet) newOutbox(topic string) *outbox {
+	o := &outbox{fleet: f, topic: topic, done: make(chan struct{}), end: make(chan struct{})}
+	o.wake.L = &o.mu
+	f.workers.Go(o.run)
+	return o
+}
+
+// push queues it, and reports whether there was room. It does not block.
+func (o *outbox) push(it outItem) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.size >= o.bound(it.kind) {
+		return false
+	}
+	o.items = append(o.items, it)
+	o.size++
+	o.wake.Signal()
+	return true
+}
+
+func (o *outbox) bound(kind itemKind) int {
+	if kind == itemAnswer {
+		return 2 * o.fleet.opts.QueueSize
+	}
+	return o.fleet.opts.QueueSize
+}
+
+// full returns nil if push would take such an item or never will; else a channel that is closed when it is worth
+// another look.
+func (o *outbox) full(kind itemKind) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || o.size < o.bound(kind) {
+		return nil
+	}
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room
+}
+
+// close refuses further pushes. What is queued is still published where keep says so; the rest is returned.
+func (o *outbox) close(keep func(*outItem) bool) (left []outItem) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.closed = true
+		close(o.end)
+	}
+	kept := o.items[:0]
+	for _, it := range o.items {
+		if keep(&it) {
+			kept = append(kept, it)
+		} else {
+			left = append(left, it)
+		}
+	}
+	o.size -= len(left)
+	o.items = kept
+	o.release()
+	o.wake.Signal()
+	return left
+}
+
+// release wakes those who wait for room. o.mu is held.
+func (o *outbox) release() {
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}
+
+// run is the goroutine.
+func (o *outbox) run() {
+	defer close(o.done)
+	for {
+		items := o.take()
+		if items == nil {
+			return
+		}
+		o.deliver(o.live(items))
+	}
+}
+
+// take waits for items, and returns nil once the outbox is closed and empty.
+func (o *outbox) take() []outItem {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.items) == 0 && !o.closed {
+		o.wake.Wait()
+	}
+	return o.more()
+}
+
+// more takes what is there. o.mu is held.
+func (o *outbox) more() []outItem {
+	n := min(len(o.items), maxBatch)
+	if n == 0 {
+		return nil
+	}
+	items := o.items[:n:n]
+	if o.items = o.items[n:]; len(o.items) == 0 {
+		o.items = nil
+	}
+	return items
+}
+
+// out counts n messages out, published or not. Those who wait for room are woken when half of it is there: else
+// thousands would wake up for each single place.
+func (o *outbox) out(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.size -= n; o.size <= o.fleet.opts.QueueSize/2 {
+		o.release()
+	}
+}
+
+func (o *outbox) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.size
+}
+
+// live drops the requests that nobody waits for any more.
+func (o *outbox) live(items []outItem) []outItem {
+	now := time.Now()
+	alive := items[:0]
+	for _, it := range items {
+		if it.expires.IsZero() || now.Before(it.expires) {
+			alive = append(alive, it)
+		}
+	}
+	if n := len(items) - len(alive); n > 0 {
+		o.fleet.count.expired.Add(uint64(n))
+		o.out(n)
+	}
+	return alive
+}
+
+// deliver publishes the items, and tries again for up to a lease: brokers restart. A message that is refused several
+// times while the one behind it is taken is given up.
+func (o *outbox) deliver(items []outItem) {
+	if len(items) == 0 {
+		return
+	}
+	err := o.publish(items)
+	if err == nil {
+		o.out(len(items))
+		return
+	}
+	since := time.Now()
+	for tries := 1; err != nil; tries++ {
+		if time.Since(since) > o.fleet.opts.Lease || !o.pause(tries) {
+			o.give(items, err)
+			return
+		}
+		if tries > 3 && o.unblock(&items) {
+			tries, since = 0, time.Now()
+		}
+		for len(items) > 0 {
+			if err = o.publish(items[:1]); err != nil {
+				break
+			}
+			items, tries, since = items[1:], 0, time.Now()
+			o.out(1)
+		}
+		if len(items) == 0 {
+			return
+		}
+	}
+}
+
+// unblock gives up the first of items if the broker takes the one behind it.
+func (o *outbox) unblock(items *[]outItem) bool {
+	if len(*items) == 1 {
+		o.mu.Lock()
+		*items = append(*items, o.more()...)
+		o.mu.Unlock()
+	}
+	if len(*items) == 1 || o.publish((*items)[1:2]) != nil {
+		return false
+	}
+	o.out(1)
+	o.give((*items)[:1], fmt.Errorf("refused by the broker, which takes others"))
+	*items = (*items)[2:]
+	return true
+}
+
+const (
+	firstPause = 50 * time.Millisecond
+	maxPause   = 500 * time.Millisecond
+)
+
+// pause waits before another try. False if there is to be none.
+func (o *outbox) pause(tries int) bool {
+	timer := time.NewTimer(min(firstPause<<min(tries, 8), maxPause))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-o.end:
+		return false
+	}
+}
+
+// give accounts for messages that were never published.
+func (o *outbox) give(items []outItem, err error) {
+	o.out(len(items))
+	o.fleet.unsent(o.topic, items, err)
+}
+
+func (o *outbox) publish(items []outItem) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in publisher: %v", p)
+		}
+	}()
+	msgs := make([]*message.Message, len(items))
+	for i := range items {
+		msgs[i] = items[i].msg
+	}
+	if err := o.fleet.pub.Publish(o.topic, msgs...); err != nil {
+		return err
+	}
+	o.fleet.count.sent.Add(uint64(len(items)))
+	return nil
+}

@@ -1,0 +1,152 @@
+package pairing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// served is a request of another process's that the registry has and has not answered. Immutable.
+type served struct {
+	id       string // the registry's
+	caller   *member
+	callerID string
+}
+
+// serveRequest gives the registry a request from another process.
+func (f *Fleet) serveRequest(l *letter) {
+	var e bus.Envelope
+	f.update(func(fx *effects) {
+		m := f.meet(l, fx)
+		if m == nil {
+			return
+		}
+		e = l.envelope
+		if left, known := m.clock.left(l.expires, f.stamp()); known && left <= 0 {
+			f.count.expired.Add(1)
+			return
+		} else if known {
+			e.Deadline = min(left, orDefault(e.Deadline, left))
+		}
+		if !f.fresh(l.session + "/" + e.ID) {
+			return
+		}
+		if f.draining || f.link == nil || !f.link.greeted {
+			fault := disconnected(f.opts.Channel)
+			fault.Unrouted = true
+			f.answer(m, e.ID, fault)
+			return
+		}
+		s := &served{id: bus.NewID(), caller: m, callerID: e.ID}
+		f.serving[s.id], m.serving[s.callerID] = s, s
+		e.ID = s.id
+		fx.deliver(e)
+	})
+}
+
+// fresh reports whether a request was not received before. The store is in memory and does not block.
+func (f *Fleet) fresh(key string) bool {
+	fresh, err := f.seen.Reserve(context.Background(), key)
+	if err == nil && !fresh {
+		f.count.duplicates.Add(1)
+	}
+	return fresh && err == nil
+}
+
+// cancelServed tells the registry that the caller of a request has left.
+func (f *Fleet) cancelServed(l *letter) {
+	f.update(func(fx *effects) {
+		m := f.meet(l, fx)
+		if m == nil {
+			return
+		}
+		if s := m.serving[l.envelope.Thread]; s != nil {
+			f.forget(s)
+			fx.deliver(bus.Envelope{Type: bus.Cancel, Thread: s.id})
+		}
+	})
+}
+
+// forget ends a request that was served. f.mu is held.
+func (f *Fleet) forget(s *served) {
+	delete(f.serving, s.id)
+	delete(s.caller.serving, s.callerID)
+	f.settleIdle()
+}
+
+// settleIdle tells who drains that nothing is served any more. f.mu is held.
+func (f *Fleet) settleIdle() {
+	if !f.draining || len(f.serving) > 0 {
+		return
+	}
+	select {
+	case <-f.idle:
+	default:
+		close(f.idle)
+	}
+}
+
+// reply sends the registry's answer to whoever has asked. It is called by the link's writer, and waits where that
+// one's outbox is full.
+func (f *Fleet) reply(e *bus.Envelope) error {
+	if n, limit := len(e.Body), f.opts.MaxMessageBytes; limit > 0 && n > limit {
+		e.Body, e.Metadata = nil, nil
+		e.Fault = &bus.Fault{Code: codeInternal, Message: fmt.Sprintf("the reply has %d bytes, the fleet's limit is %d", n, limit)}
+	}
+	for {
+		f.mu.Lock()
+		s := f.serving[e.Thread]
+		if s == nil { // the caller has left, or gone
+			f.mu.Unlock()
+			return nil
+		}
+		room := s.caller.box.full(itemAnswer)
+		if room == nil {
+			out := *e
+			out.ID, out.Thread = bus.NewID(), s.callerID
+			f.post(s.caller, &letter{envelope: out})
+			f.forget(s)
+		}
+		f.mu.Unlock()
+		if room == nil {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-f.hurry:
+			return errNoRoom
+		case <-f.closing:
+			return errNoRoom
+		}
+	}
+}
+
+var errNoRoom = errors.New("the outbox is full, and the fleet ends")
+
+// answer answers a member's request in the registry's place. f.mu is held.
+func (f *Fleet) answer(m *member, thread string, fault *bus.Fault) {
+	e := response(thread, fault)
+	e.ID = bus.NewID()
+	f.post(m, &letter{envelope: e})
+}
+
+// post puts a letter into a member's outbox. One that finds no room is counted. f.mu is held.
+func (f *Fleet) post(m *member, l *letter) {
+	l.to = m.session
+	f.mail(m.box, l)
+}
+
+// mail puts a letter into an outbox. f.mu is held.
+func (f *Fleet) mail(box *outbox, l *letter) {
+	l.process, l.sent = f.self, f.stamp()
+	if l.kind == "" && l.envelope.ID == "" {
+		l.envelope.ID = bus.NewID()
+	}
+	msg, err := l.seal()
+	if err != nil || !box.push(outItem{msg: msg, kind: itemAnswer, expires: time.Time{}}) {
+		f.count.unsent.Add(1)
+	}
+}

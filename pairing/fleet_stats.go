@@ -1,0 +1,47 @@
+package pairing
+
+import "sync/atomic"
+
+type fleetCounters struct {
+	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, resubscribed atomic.Uint64
+}
+
+// FleetStats is a snapshot of what a fleet holds and has counted in this process.
+type FleetStats struct {
+	Members  int // other processes
+	Commands int // that others serve
+	Pending  int // requests of this process's that wait for an answer
+	Serving  int // requests of others that are not answered yet
+	Queued   int // messages that wait to be published
+
+	Sent         uint64 // messages published
+	Received     uint64 // messages received, own ones included
+	Rejected     uint64 // of those: malformed or unknown
+	Stale        uint64 // of those: from or to an earlier life of a process
+	Duplicates   uint64 // requests dropped because they had come before
+	Expired      uint64 // requests dropped unexecuted, here or there, because nobody waited for them any more
+	Late         uint64 // replies that nobody waited for
+	Rerouted     uint64 // requests sent once more, to another process
+	Lost         uint64 // calls that failed because their process went away or could not be reached
+	Unsent       uint64 // messages that could not be published, or found no room
+	Evicted      uint64 // requests forgotten before RequestTTL, because DedupeKeys was reached
+	Resubscribed uint64 // subscriptions that ended and were made again
+}
+
+// Stats returns the counters. They stay readable after the fleet has ended.
+func (f *Fleet) Stats() FleetStats {
+	s := FleetStats{
+		Sent: f.count.sent.Load(), Received: f.count.received.Load(), Rejected: f.count.rejected.Load(),
+		Stale: f.count.stale.Load(), Duplicates: f.count.duplicates.Load(), Expired: f.count.expired.Load(),
+		Late: f.count.late.Load(), Rerouted: f.count.rerouted.Load(), Lost: f.count.lost.Load(),
+		Unsent: f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Evicted: f.seen.Stats().Evicted,
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.Members, s.Commands, s.Pending, s.Serving = len(f.members), len(f.services), len(f.calls), len(f.serving)
+	s.Queued = f.discovery.len() + f.events.len()
+	for _, m := range f.members {
+		s.Queued += m.box.len()
+	}
+	return s
+}

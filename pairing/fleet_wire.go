@@ -1,0 +1,246 @@
+package pairing
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+)
+
+// What the processes of a fleet tell each other. Requests, replies, cancels and events are bus messages in binary
+// form, with the fleet's metadata beside it; everything else is a notice, which has a kind.
+const (
+	kindProbe   = "probe"   // to oneself: does this topic work?
+	kindHello   = "hello"   // discovery: a new process; answered with ask and list
+	kindBeat    = "beat"    // discovery: still here, with this version of the commands
+	kindChange  = "change"  // discovery: one version more of the commands, and what is different
+	kindAsk     = "ask"     // inbox: tell me your commands; answered with list
+	kindList    = "list"    // inbox: one part of all the commands
+	kindPing    = "ping"    // inbox: answered with pong, for the clock
+	kindPong    = "pong"    // inbox
+	kindBye     = "bye"     // inbox, behind the last reply: the process is going
+	kindFlush   = "flush"   // events: answered with flushed by whoever has taken the events before it
+	kindFlushed = "flushed" // inbox
+)
+
+// Metadata keys.
+const (
+	keyKind    = "leat-fleet-kind"
+	keyFrom    = "leat-fleet-from"
+	keySession = "leat-fleet-session"
+	keyTo      = "leat-fleet-to"      // the session that it is for; another life of that process ignores it
+	keySent    = "leat-fleet-sent"    // unix µs, the sender's clock
+	keyEcho    = "leat-fleet-echo"    // the sent of what this answers
+	keyExpires = "leat-fleet-expires" // of a request: unix µs, the sender's clock
+	keyVersion = "leat-fleet-version" // of the sender's commands
+	keyPart    = "leat-fleet-part"    // of a list: "1/3"
+	keyThread  = "leat-fleet-thread"  // of a flush
+	keyDrained = "leat-fleet-drained" // of a bye: what was not answered was not executed
+	keyEscaped = "leat-fleet-escaped" // values of entries that are not leat's are percent-encoded
+)
+
+// process is one life of one process.
+type process struct{ id, session string }
+
+// newSession makes a session that says when it began, so that of two one can tell the newer.
+func newSession(now time.Time) string {
+	return strconv.FormatInt(now.UnixMicro(), 36) + "-" + bus.NewID()[:18]
+}
+
+// newer reports whether session a began after b. For two that began at once the rest decides, everywhere alike.
+func newer(a, b string) bool {
+	at, _, _ := strings.Cut(a, "-")
+	bt, _, _ := strings.Cut(b, "-")
+	if len(at) != len(bt) {
+		return len(at) > len(bt)
+	}
+	return a > b
+}
+
+// letter is one message between processes of a fleet.
+type letter struct {
+	process            // who sent it
+	kind, to    string // kind is empty for a bus message
+	sent, echo  int64  // 0 is absent
+	expires     int64  // 0 is absent
+	version     int64  // 0 is absent
+	part, parts int    // 0 is absent
+	thread      string // may be empty
+	drained     bool
+	body        []byte       // of a notice
+	envelope    bus.Envelope // of a bus message
+}
+
+// seal makes the message of a letter.
+func (l *letter) seal() (*message.Message, error) {
+	var m *message.Message
+	if l.kind == "" {
+		var err error
+		if m, err = bus.Binary.Marshal(l.envelope); err != nil {
+			return nil, err
+		}
+		escapeMetadata(m.Metadata, l.envelope.Metadata)
+	} else {
+		m = message.NewMessage(bus.NewID(), l.body)
+		m.Metadata[keyKind] = l.kind
+	}
+	m.Metadata[keyFrom], m.Metadata[keySession] = l.id, l.session
+	putText(m.Metadata, keyTo, l.to)
+	putText(m.Metadata, keyThread, l.thread)
+	putNumber(m.Metadata, keySent, l.sent)
+	putNumber(m.Metadata, keyEcho, l.echo)
+	putNumber(m.Metadata, keyExpires, l.expires)
+	putNumber(m.Metadata, keyVersion, l.version)
+	if l.parts > 0 {
+		m.Metadata[keyPart] = fmt.Sprintf("%d/%d", l.part, l.parts)
+	}
+	if l.drained {
+		m.Metadata[keyDrained] = "1"
+	}
+	return m, nil
+}
+
+func putText(m message.Metadata, key, v string) {
+	if v != "" {
+		m[key] = v
+	}
+}
+
+func putNumber(m message.Metadata, key string, v int64) {
+	if v != 0 {
+		m[key] = strconv.FormatInt(v, 10)
+	}
+}
+
+// open reads a message. What it does not understand it refuses.
+func open(m *message.Message) (l letter, err error) {
+	md := m.Metadata
+	l.kind, l.to, l.thread = md[keyKind], md[keyTo], md[keyThread]
+	l.process = process{md[keyFrom], md[keySession]}
+	if l.id == "" || l.session == "" {
+		return l, errors.New("not a fleet's message: no sender")
+	}
+	l.drained = md[keyDrained] != ""
+	l.sent, l.echo = number(md, keySent, &err), number(md, keyEcho, &err)
+	l.expires, l.version = number(md, keyExpires, &err), number(md, keyVersion, &err)
+	if err != nil {
+		return l, err
+	}
+	if v := md[keyPart]; v != "" {
+		if _, err := fmt.Sscanf(v, "%d/%d", &l.part, &l.parts); err != nil || l.part < 1 || l.part > l.parts || l.parts > maxParts {
+			return l, fmt.Errorf("metadata %s: %q", keyPart, v)
+		}
+	}
+	if l.kind != "" {
+		l.body = m.Payload
+		return l, nil
+	}
+	if l.envelope, err = bus.Binary.Unmarshal(m); err == nil && md[keyEscaped] != "" {
+		err = unescapeMetadata(l.envelope.Metadata)
+	}
+	return l, err
+}
+
+// number reads a number, 0 where there is none. What is wrong goes into err.
+func number(md message.Metadata, key string, err *error) int64 {
+	v := md[key]
+	if v == "" {
+		return 0
+	}
+	n, bad := strconv.ParseInt(v, 10, 64)
+	if bad != nil {
+		*err = fmt.Errorf("metadata %s: %w", key, bad)
+	}
+	return n
+}
+
+// escapeMetadata protects the values of entries that are not leat's own: brokers trim spaces and refuse newlines.
+func escapeMetadata(to, entries message.Metadata) {
+	for k, v := range entries {
+		if _, there := to[k]; !there || plain(v) {
+			continue
+		}
+		to[k], to[keyEscaped] = url.PathEscape(v), "1"
+	}
+	if to[keyEscaped] == "" {
+		return
+	}
+	for k, v := range entries { // all or none: a plain value may look like an escaped one
+		if _, there := to[k]; there {
+			to[k] = url.PathEscape(v)
+		}
+	}
+}
+
+func unescapeMetadata(entries message.Metadata) error {
+	for k, v := range entries {
+		plain, err := url.PathUnescape(v)
+		if err != nil {
+			return fmt.Errorf("metadata %s: %w", k, err)
+		}
+		entries[k] = plain
+	}
+	return nil
+}
+
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// maxPart bounds the body of a notice about commands, in bytes; maxParts the notices that one list is made of.
+const (
+	maxPart  = 256 << 10
+	maxParts = 1 << 16
+)
+
+// catalogue is the body of a change and of a list: Clear comes first, then Remove, then Add.
+type catalogue struct {
+	Clear  bool             `json:"clear,omitempty"`
+	Remove []string         `json:"remove,omitempty"`
+	Add    []bus.Definition `json:"add,omitempty"`
+}
+
+// split cuts definitions into lists whose JSON stays within maxPart, as far as single ones do. It returns at least one.
+func split(defs []bus.Definition) [][]bus.Definition {
+	var parts [][]bus.Definition
+	size, start := 0, 0
+	for i := range defs {
+		n := sizeOf(&defs[i])
+		if size+n > maxPart && i > start {
+			parts = append(parts, defs[start:i])
+			size, start = 0, i
+		}
+		size += n
+	}
+	return append(parts, defs[start:])
+}
+
+// sizeOf bounds the JSON of a definition, but for what has to be escaped.
+func sizeOf(d *bus.Definition) int {
+	n := len(d.ID) + len(d.Description) + 64
+	if d.Schema != nil {
+		n += len(d.Schema.Request) + len(d.Schema.Response) + 64
+	}
+	return n
+}
+
+// encode is json.Marshal for what always encodes: definitions were decoded before.
+func encode(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic("pairing: " + err.Error())
+	}
+	return data
+}
