@@ -97,7 +97,7 @@ func (r *redisStreams) last(ctx context.Context, key string) (string, error) {
 	switch {
 	case err == nil:
 		return info.LastGeneratedID, nil
-	case redis.HasErrorPrefix(err, "ERR no such key"):
+	case redis.HasErrorPrefix(err, "no such key"):
 		return "0-0", nil
 	}
 	return "", fmt.Errorf("last entry of %s: %w", key, err)

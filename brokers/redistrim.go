@@ -42,7 +42,7 @@ func (r *redisStreams) trimmer(ctx context.Context, key string) <-chan struct{} 
 // group.
 func (r *redisStreams) trim(ctx context.Context, key string) error {
 	groups, err := r.client.XInfoGroups(ctx, key).Result()
-	if redis.HasErrorPrefix(err, "ERR no such key") {
+	if redis.HasErrorPrefix(err, "no such key") {
 		return nil
 	}
 	if err != nil {
