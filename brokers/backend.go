@@ -33,6 +33,8 @@ type source struct {
 	probe bool
 	// gate, if set, is what the unmarshaler of this subscription passes; see there.
 	gate *gate
+	// strip is metadata that the adapter adds, and that is to go no further. May be empty.
+	strip string
 	// close releases what was made for this subscription, after its ctx has ended and while messages is
 	// drained. May be nil.
 	close func() error

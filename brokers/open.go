@@ -63,6 +63,8 @@ var schemes = map[string]func(ctx context.Context, url string, s *shared) (backe
 	"jetstream":      openJetStream,
 	"redis":          openRedis,
 	"rediss":         openRedis,
+	"amqp":           openAMQP,
+	"amqps":          openAMQP,
 	"memory":         openMemory,
 	"gochannel":      openGoChannel,
 }

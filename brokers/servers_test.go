@@ -3,7 +3,6 @@ package brokers_test
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -36,6 +36,7 @@ var kinds = []kind{
 	{name: "nats", url: natsServer.find},
 	{name: "jetstream", url: func(t testing.TB) string { return jetStreamURL(natsServer.find(t)) }, purge: purgeJetStream},
 	{name: "redis", url: redisServer.find, purge: purgeRedis},
+	{name: "amqp", url: amqpServer.find, purge: purgeAMQP},
 }
 
 func fixed(url string) func(testing.TB) string { return func(testing.TB) string { return url } }
@@ -45,6 +46,7 @@ type external struct{ env, fallback, start string }
 
 var (
 	natsServer  = external{"LEAT_TEST_NATS", "nats://127.0.0.1:4222", "nats-server -js"}
+	amqpServer  = external{"LEAT_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/", "rabbitmq-server"}
 	redisServer = external{"LEAT_TEST_REDIS", "redis://127.0.0.1:6379/0", "redis-server"}
 )
 
@@ -149,4 +151,11 @@ func purgeRedis(t testing.TB, url, namespace string) {
 	require.NoError(t, keys.Err())
 }
 
-var _ = fmt.Sprint
+func purgeAMQP(t testing.TB, url, namespace string) {
+	conn, err := amqp.Dial(url)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	channel, err := conn.Channel()
+	require.NoError(t, err)
+	require.NoError(t, channel.ExchangeDelete(namespace, false, false))
+}

@@ -145,6 +145,9 @@ func (s *subscription) ours(m *message.Message) bool {
 		m.Ack()
 		return true
 	}
+	if s.src.strip != "" {
+		delete(m.Metadata, s.src.strip)
+	}
 	return false
 }
 
