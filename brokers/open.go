@@ -65,6 +65,8 @@ var schemes = map[string]func(ctx context.Context, url string, s *shared) (backe
 	"rediss":         openRedis,
 	"amqp":           openAMQP,
 	"amqps":          openAMQP,
+	"postgres":       openPostgres,
+	"postgresql":     openPostgres,
 	"memory":         openMemory,
 	"gochannel":      openGoChannel,
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -37,6 +38,7 @@ var kinds = []kind{
 	{name: "jetstream", url: func(t testing.TB) string { return jetStreamURL(natsServer.find(t)) }, purge: purgeJetStream},
 	{name: "redis", url: redisServer.find, purge: purgeRedis},
 	{name: "amqp", url: amqpServer.find, purge: purgeAMQP},
+	{name: "postgres", url: postgresServer.find, purge: purgePostgres},
 }
 
 func fixed(url string) func(testing.TB) string { return func(testing.TB) string { return url } }
@@ -45,9 +47,10 @@ func fixed(url string) func(testing.TB) string { return func(testing.TB) string 
 type external struct{ env, fallback, start string }
 
 var (
-	natsServer  = external{"LEAT_TEST_NATS", "nats://127.0.0.1:4222", "nats-server -js"}
-	amqpServer  = external{"LEAT_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/", "rabbitmq-server"}
-	redisServer = external{"LEAT_TEST_REDIS", "redis://127.0.0.1:6379/0", "redis-server"}
+	natsServer     = external{"LEAT_TEST_NATS", "nats://127.0.0.1:4222", "nats-server -js"}
+	amqpServer     = external{"LEAT_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/", "rabbitmq-server"}
+	postgresServer = external{"LEAT_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432/test", "pg_ctlcluster 15 main start"}
+	redisServer    = external{"LEAT_TEST_REDIS", "redis://127.0.0.1:6379/0", "redis-server"}
 )
 
 // find returns the server's URL, or skips the test and says how to start one.
@@ -158,4 +161,15 @@ func purgeAMQP(t testing.TB, url, namespace string) {
 	channel, err := conn.Channel()
 	require.NoError(t, err)
 	require.NoError(t, channel.ExchangeDelete(namespace, false, false))
+}
+
+func purgePostgres(t testing.TB, url, namespace string) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, url)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	for _, table := range []string{"messages", "groups", "waiting"} {
+		_, err := conn.Exec(ctx, "DROP TABLE "+pgx.Identifier{namespace + "_" + table}.Sanitize())
+		require.NoError(t, err)
+	}
 }
