@@ -67,6 +67,7 @@ var schemes = map[string]func(ctx context.Context, url string, s *shared) (backe
 	"amqps":          openAMQP,
 	"postgres":       openPostgres,
 	"postgresql":     openPostgres,
+	"kafka":          openKafka,
 	"memory":         openMemory,
 	"gochannel":      openGoChannel,
 }

@@ -17,6 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/leatbus/leat/brokers"
 )
@@ -37,8 +38,9 @@ var kinds = []kind{
 	{name: "nats", url: natsServer.find},
 	{name: "jetstream", url: func(t testing.TB) string { return jetStreamURL(natsServer.find(t)) }, purge: purgeJetStream},
 	{name: "redis", url: redisServer.find, purge: purgeRedis},
-	{name: "amqp", url: amqpServer.find, purge: purgeAMQP},
-	{name: "postgres", url: postgresServer.find, purge: purgePostgres},
+	{name: "amqp", url: amqpServer.find, purge: purgeAMQP, slowness: 5},
+	{name: "postgres", url: postgresServer.find, purge: purgePostgres, slowness: 5},
+	{name: "kafka-fake", url: fakeKafka, slowness: 5},
 }
 
 func fixed(url string) func(testing.TB) string { return func(testing.TB) string { return url } }
@@ -92,6 +94,15 @@ func startNATS(t testing.TB, o *server.Options) *server.Server {
 		s.WaitForShutdown()
 	})
 	return s
+}
+
+// fakeKafka is a Kafka of this process.
+func fakeKafka(t testing.TB) string {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	return "kafka://" + strings.Join(cluster.ListenAddrs(), ",")
 }
 
 // namespace returns one that nobody has.
