@@ -18,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/leatbus/leat/brokers"
 )
@@ -102,6 +103,16 @@ func fakeKafka(t testing.TB) string {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
+	cluster.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		for _, topic := range request.(*kmsg.ProduceRequest).Topics {
+			for _, partition := range topic.Partitions {
+				// The leader's epoch, which the broker fills in: this fake refuses what sarama leaves there.
+				copy(partition.Records[12:], []byte{0xff, 0xff, 0xff, 0xff})
+			}
+		}
+		return nil, nil, false
+	})
 	return "kafka://" + strings.Join(cluster.ListenAddrs(), ",")
 }
 
