@@ -1,0 +1,215 @@
+package brokers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	wmamqp "github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// rabbit is RabbitMQ: one direct exchange for the namespace, topics are routing
+// keys, and each subscription or group has a queue.
+type rabbit struct {
+	shared *shared
+	dialer *dialer
+	in     *wmamqp.ConnectionWrapper // of its own: a server that is short of memory holds up connections that publish
+	out    *wmamqp.ConnectionWrapper
+	pubs   *rabbitPublishers
+}
+
+func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
+	r := &rabbit{shared: s, dialer: newDialer(ctx)}
+	config := wmamqp.ConnectionConfig{
+		AmqpURI: url,
+		AmqpConfig: &amqp.Config{
+			Heartbeat:  rabbitHeartbeat,
+			Locale:     "en_US",
+			Dial:       r.dialer.dial,
+			Properties: amqp.Table{"connection_name": "leat " + s.opts.Namespace},
+		},
+		Reconnect: &wmamqp.ReconnectConfig{
+			BackoffInitialInterval:     100 * time.Millisecond,
+			BackoffRandomizationFactor: 0.5,
+			BackoffMultiplier:          1.5,
+			BackoffMaxInterval:         2 * time.Second,
+		},
+	}
+	log, err := adapterLog(s.opts.Logger), error(nil)
+	if r.in, err = wmamqp.NewConnection(config, log); err != nil {
+		return nil, err
+	}
+	if r.out, err = wmamqp.NewConnection(config, log); err != nil {
+		return nil, errors.Join(err, r.in.Close())
+	}
+	r.pubs = newRabbitPublishers(r.config(), r.out, log)
+	r.dialer.opened()
+	return r, nil
+}
+
+const rabbitHeartbeat = 5 * time.Second
+
+// config is what publishers and subscriptions have in common.
+func (r *rabbit) config() wmamqp.Config {
+	return wmamqp.Config{
+		Marshaler: rabbitCoder{},
+		Exchange: wmamqp.ExchangeConfig{
+			GenerateName: wmamqp.GenerateExchangeNameConstant(r.shared.opts.Namespace),
+			Type:         amqp.ExchangeDirect,
+			Durable:      true,
+		},
+		Publish: wmamqp.PublishConfig{
+			GenerateRoutingKey: func(topic string) string { return topic },
+			ConfirmDelivery:    true,
+			ChannelPoolSize:    1, // see rabbitPublishers
+		},
+		QueueBind:       wmamqp.QueueBindConfig{GenerateRoutingKey: func(topic string) string { return topic }},
+		Consume:         wmamqp.ConsumeConfig{Qos: wmamqp.QosConfig{PrefetchCount: 1}},
+		TopologyBuilder: &wmamqp.DefaultTopologyBuilder{},
+	}
+}
+
+func (r *rabbit) Publish(topic string, messages ...*message.Message) error {
+	return r.pubs.Publish(topic, messages...)
+}
+
+func (r *rabbit) subscribe(ctx context.Context, topic, group string) (*source, error) {
+	queue := r.shared.opts.Namespace + "." + naming{plainNames.legal, 180}.topic(part(group)+"."+part(topic))
+	config := r.config()
+	if group == "" {
+		queue = r.shared.opts.Namespace + "." + topic + "." + uuid.NewString()
+		// It outlives the connection, so that nothing is lost when that breaks.
+		config.Queue.Arguments = amqp.Table{
+			amqp.QueueTTLArg:    min(r.shared.opts.Retention, rabbitMaxTTL).Milliseconds(),
+			amqp.QueueMaxLenArg: r.shared.opts.MaxMessages,
+		}
+	}
+	config.Queue.GenerateName, config.Queue.Durable = wmamqp.GenerateQueueNameConstant(queue), true
+	// A subscriber of its own: the name of the queue is fixed at construction, and only Close ends it
+	// when it waits for an ack.
+	sub, err := wmamqp.NewSubscriberWithConnection(config, adapterLog(r.shared.opts.Logger), r.in)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := sub.Subscribe(ctx, topic)
+	if err != nil {
+		return nil, errors.Join(err, sub.Close())
+	}
+	return &source{messages: messages, probe: group == "", strip: wmamqp.MetadataRedeliveredKey, close: func() error {
+		err := sub.Close()
+		if group == "" {
+			err = errors.Join(err, r.delete(queue))
+		}
+		return err
+	}}, nil
+}
+
+// rabbitMaxTTL is about the most that RabbitMQ takes.
+const rabbitMaxTTL = 24 * 24 * time.Hour
+
+// delete removes the queue of a subscription that has ended. Where that fails, it
+// expires.
+func (r *rabbit) delete(queue string) error {
+	if !r.in.IsConnected() {
+		return nil
+	}
+	channel, err := r.in.Connection().Channel()
+	if err != nil {
+		return err
+	}
+	_, err = channel.QueueDelete(queue, false, false, false)
+	return errors.Join(err, channel.Close())
+}
+
+func (*rabbit) flush(context.Context) error { return nil }
+
+func (r *rabbit) close() error {
+	r.dialer.refuse()
+	r.pubs.close()
+	err := errors.Join(r.out.Close(), r.in.Close())
+	return errors.Join(err, r.dialer.close())
+}
+
+func (*rabbit) naming() naming         { return plainNames }
+func (*rabbit) guarantees() Guarantees { return rabbitGuarantees }
+
+// rabbitCoder is the adapter's own, but for what it reads.
+type rabbitCoder struct{ wmamqp.DefaultMarshaler }
+
+// Unmarshal leaves out headers that are no strings, which others and the
+// broker itself add: the adapter would give the message back, and get it
+// again at once, for ever. What comes of a channel that has closed is an error: then the
+// adapter looks for another one.
+func (rabbitCoder) Unmarshal(d amqp.Delivery) (*message.Message, error) {
+	if d.Acknowledger == nil {
+		return nil, errors.New("channel closed")
+	}
+	m := message.NewMessage("", d.Body)
+	for k, v := range d.Headers {
+		s, ok := v.(string)
+		switch {
+		case ok && k == wmamqp.DefaultMessageUUIDHeaderKey:
+			m.UUID = s
+		case ok:
+			m.Metadata[k] = s
+		}
+	}
+	return m, nil
+}
+
+// rabbitPublishers keeps a few of the adapter's publishers, each with one
+// channel. The adapter's own pool loses a channel that cannot be opened again,
+// and once all are lost Publish waits for ever.
+type rabbitPublishers struct {
+	config wmamqp.Config
+	conn   *wmamqp.ConnectionWrapper
+	log    adapterLogger
+	free   chan *wmamqp.Publisher // nil where one has to be made
+}
+
+const rabbitChannels = 8
+
+func newRabbitPublishers(config wmamqp.Config, conn *wmamqp.ConnectionWrapper, log adapterLogger) *rabbitPublishers {
+	p := &rabbitPublishers{config: config, conn: conn, log: log, free: make(chan *wmamqp.Publisher, rabbitChannels)}
+	for range rabbitChannels {
+		p.free <- nil
+	}
+	return p
+}
+
+func (p *rabbitPublishers) Publish(topic string, messages ...*message.Message) (err error) {
+	pub := <-p.free
+	defer func() {
+		if err != nil && pub != nil { // its channel may have gone
+			_ = pub.Close()
+			pub = nil
+		}
+		p.free <- pub
+	}()
+	if !p.conn.IsConnected() {
+		return errors.New("not connected")
+	}
+	if pub == nil {
+		if pub, err = wmamqp.NewPublisherWithConnection(p.config, p.log, p.conn); err != nil {
+			return fmt.Errorf("open a channel: %w", err)
+		}
+	}
+	return pub.Publish(topic, messages...)
+}
+
+// close runs when nobody publishes any more.
+func (p *rabbitPublishers) close() {
+	for range rabbitChannels {
+		select {
+		case pub := <-p.free:
+			if pub != nil {
+				_ = pub.Close()
+			}
+		default: // one hangs
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package brokers
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// backend is one kind of broker: the few lines over a Watermill adapter. Topics
+// that it is given are legal; it puts them into the namespace itself.
+type backend interface {
+	// Publish is message.Publisher's: it returns when the broker has the messages,
+	// or, where there is no way to know, when they are on their way.
+	Publish(topic string, messages ...*message.Message) error
+	// subscribe begins a subscription, fan-out where group is empty. It ends when ctx does.
+	subscribe(ctx context.Context, topic, group string) (*source, error)
+	// flush returns when the broker has seen every subscription made before, where
+	// subscribe does not wait for that.
+	flush(ctx context.Context) error
+	// close ends the connections. All sources have been closed before.
+	close() error
+	// naming says what a topic may look like.
+	naming() naming
+	guarantees() Guarantees
+}
+
+// source is a subscription as an adapter gives it.
+type source struct {
+	messages <-chan *message.Message
+	// probe says that liveness is to be proven by a message of our own.
+	probe bool
+	// gate, if set, is what the unmarshaler of this subscription passes; see there.
+	gate *gate
+	// strip is metadata that the adapter adds, and that is to go no further. May be empty.
+	strip string
+	// close releases what was made for this subscription, after its ctx has ended and while messages is
+	// drained. May be nil.
+	close func() error
+	// ended, if set, is closed when the adapter does not notice that nothing will come any more.
+	ended <-chan struct{}
+}
+
+// shared is what a backend needs of its broker.
+type shared struct {
+	opts Options
+	// gap tells that messages may have been lost by every subscription.
+	gap  func(why string)
+	lost *atomic.Uint64
+}
+
+// gate keeps an adapter from sending on a channel that it has closed: the NATS
+// adapter's callback may still be at it when its subscription ends, and would
+// panic. Once the gate is shut no message passes the unmarshaler, and the
+// channel is closed only when every message that had passed was received.
+type gate struct {
+	mu     sync.Mutex
+	shut   bool          // guarded by mu
+	passed int           // guarded by mu: and not received yet
+	empty  chan struct{} // guarded by mu: closed when shut and none is left
+}
+
+func newGate() *gate { return &gate{empty: make(chan struct{})} }
+
+// pass lets one message through, or says that it is too late.
+func (g *gate) pass() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shut {
+		return false
+	}
+	g.passed++
+	return true
+}
+
+func (g *gate) received() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.passed--
+	if g.shut && g.passed == 0 {
+		close(g.empty)
+	}
+}
+
+// close shuts the gate. The channel is closed when nothing is on the way any more.
+func (g *gate) close() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.shut {
+		if g.shut = true; g.passed == 0 {
+			close(g.empty)
+		}
+	}
+	return g.empty
+}

@@ -1,0 +1,267 @@
+package brokers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/pairing"
+)
+
+// Broker is an open connection to a message broker. All methods are safe for
+// concurrent use. It belongs to whoever opened it: channels, fleets and routers
+// that use it do not close it. Close it after their end.
+type Broker struct {
+	opts    Options
+	log     *slog.Logger
+	backend backend
+
+	skipped, probes, gaps, lost atomic.Uint64
+	subscriptions               atomic.Int64
+
+	mu      sync.Mutex
+	closed  bool          // guarded by mu
+	gap     chan struct{} // guarded by mu: closed and replaced when messages may have been lost
+	running int           // guarded by mu: subscriptions and Publish calls
+	idle    chan struct{} // guarded by mu: closed when closed and none is running
+	closing chan struct{} // closed by Close
+	done    chan struct{} // closed when Close has finished
+	err     error         // of Close; read after done
+}
+
+// Stats are counters of a broker since it was opened, but for Subscriptions.
+type Stats struct {
+	Subscriptions int    // that are live now
+	Skipped       uint64 // messages that were none of ours: acked, logged and not handed on
+	Probes        uint64 // messages published to prove that a subscription is live
+	Gaps          uint64 // times that messages may have been lost with the connection
+	Lost          uint64 // messages known to be dropped because a subscriber was too slow
+}
+
+func newBroker(opts Options) *Broker {
+	return &Broker{
+		opts:    opts,
+		log:     opts.Logger,
+		gap:     make(chan struct{}),
+		idle:    make(chan struct{}),
+		closing: make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+}
+
+// Publisher publishes to any topic that [Broker.Topic] has named. Publish
+// returns when the broker has the message, where there is a way to know (NATS
+// core has none). It may be called from many goroutines; order is kept within a goroutine. Its
+// Close does nothing.
+func (b *Broker) Publisher() message.Publisher { return publisher{b} }
+
+// Subscriber gives every subscription every message that is published after
+// Subscribe has returned, one unacked message at a time, in order of publication. A subscription lives
+// until its ctx ends, or the broker is closed; a restart of the broker it
+// survives. Its channel is closed if it cannot go on. Its Close does nothing.
+//
+// What is published while nobody subscribes is lost. What is published during
+// an interruption of the connection arrives afterwards on all backends but NATS core.
+// A nacked message comes again (on NATS core and JetStream it does not).
+func (b *Broker) Subscriber() message.Subscriber { return subscriber{b: b} }
+
+// Queue gives each message to one subscription of the group, wherever they are;
+// it comes again, there or elsewhere, if it is nacked, not acked within Options.AckWait,
+// or its consumer dies. A subscription has one unacked message at a time. The group
+// exists from its first Subscribe on, and keeps what is published while nobody
+// subscribes, for as long as Guarantees say. Order holds as long as there is one
+// subscription and no redelivery. Groups are named like topics. Close of the subscriber does nothing.
+//
+// On NATS core and in one process nothing is kept and nothing comes again.
+// The error wraps ErrNoQueue (memory and gochannel) or ErrIllegalTopic.
+func (b *Broker) Queue(group string) (message.Subscriber, error) {
+	if !b.backend.guarantees().Queues {
+		return nil, fmt.Errorf("%w on %s", ErrNoQueue, b.backend.guarantees().Name)
+	}
+	if err := b.backend.naming().check(group); err != nil {
+		return nil, fmt.Errorf("group: %w", err)
+	}
+	return subscriber{b: b, group: group}, nil
+}
+
+// Topic returns a name that the broker takes, short and different for every
+// name: the name itself wherever it can be, else what can be read of it with a
+// hash.
+func (b *Broker) Topic(name string) string { return b.backend.naming().topic(name) }
+
+// Guarantees says what the backend promises.
+func (b *Broker) Guarantees() Guarantees { return b.backend.guarantees() }
+
+// Join is [pairing.Join] over this broker: the channel by which self talks to
+// peer. Names may be any. JoinOptions.Topic is filled in, and Prefix is part of it.
+//
+// A connection that breaks on a backend that keeps nothing meanwhile (NATS core)
+// ends the link: what either side has said in between is lost, and what they know of each
+// other may be stale. Elsewhere the link survives.
+func (b *Broker) Join(self, peer string, opts ...pairing.JoinOptions) *bus.Channel {
+	if len(opts) == 0 {
+		opts = []pairing.JoinOptions{{}}
+	}
+	opts = append([]pairing.JoinOptions(nil), opts...)
+	if o := &opts[0]; o.Topic == nil {
+		prefix := o.Prefix
+		if prefix == "" {
+			prefix = "pair"
+		}
+		o.Topic = func(sender, receiver string) string {
+			return b.Topic(part(prefix) + "." + part(sender) + "." + part(receiver))
+		}
+	}
+	return pairing.Join(b.Publisher(), subscriber{b: b, lossless: true}, self, peer, opts...)
+}
+
+// Stats returns the counters.
+func (b *Broker) Stats() Stats {
+	return Stats{
+		Subscriptions: int(b.subscriptions.Load()),
+		Skipped:       b.skipped.Load(),
+		Probes:        b.probes.Load(),
+		Gaps:          b.gaps.Load(),
+		Lost:          b.lost.Load(),
+	}
+}
+
+// Close ends all subscriptions, waits for them and for Publish calls that are
+// under way, and disconnects. It waits at most twice Options.CloseTimeout, and says so if
+// that was not enough. Idempotent: every call returns the same error.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	first := !b.closed
+	if first {
+		b.closed = true
+		close(b.closing)
+		if b.running == 0 {
+			close(b.idle)
+		}
+	}
+	b.mu.Unlock()
+	if !first {
+		<-b.done
+		return b.err
+	}
+	defer close(b.done)
+	var errs []error
+	if !b.within(b.idle) {
+		errs = append(errs, fmt.Errorf("subscriptions or publishers did not end within %s", b.opts.CloseTimeout))
+	}
+	closed := make(chan error, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		closed <- b.backend.close()
+	}()
+	if b.within(ended) {
+		errs = append(errs, <-closed)
+	} else {
+		errs = append(errs, fmt.Errorf("%s did not disconnect within %s", b.backend.guarantees().Name, b.opts.CloseTimeout))
+	}
+	if b.err = errors.Join(errs...); b.err != nil {
+		b.err = fmt.Errorf("close broker: %w", b.err)
+	}
+	return b.err
+}
+
+func (b *Broker) within(ended <-chan struct{}) bool {
+	timer := time.NewTimer(b.opts.CloseTimeout)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// enter counts in what Close has to wait for.
+func (b *Broker) enter() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosed
+	}
+	b.running++
+	return nil
+}
+
+func (b *Broker) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running--; b.closed && b.running == 0 {
+		close(b.idle)
+	}
+}
+
+// gapped is closed when messages may have been lost after the call.
+func (b *Broker) gapped() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.gap
+}
+
+// noteGap tells the subscriptions that end then.
+func (b *Broker) noteGap(why string) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return
+	}
+	close(b.gap)
+	b.gap = make(chan struct{})
+	b.mu.Unlock()
+	b.gaps.Add(1)
+	b.log.Warn("messages may have been lost", "broker", b.backend.guarantees().Name, "reason", why)
+}
+
+// skip counts a message that is none of ours, and logs the first, the second,
+// the fourth and so on.
+func (b *Broker) skip(topic, why string) {
+	if n := b.skipped.Add(1); n&(n-1) == 0 {
+		b.log.Warn("message skipped", "topic", topic, "skipped", n, "reason", why)
+	}
+}
+
+// publisher is the Broker as one.
+type publisher struct{ b *Broker }
+
+func (p publisher) Publish(topic string, messages ...*message.Message) error {
+	if err := p.b.backend.naming().check(topic); err != nil {
+		return err
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	if err := p.b.enter(); err != nil {
+		return err
+	}
+	defer p.b.leave()
+	return p.b.backend.Publish(topic, messages...)
+}
+
+// Close does nothing: the Broker is its owner's.
+func (publisher) Close() error { return nil }
+
+// subscriber is the Broker as one.
+type subscriber struct {
+	b        *Broker
+	group    string
+	lossless bool
+}
+
+func (s subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	return s.b.subscribe(ctx, topic, s.group, s.lossless)
+}
+
+// Close does nothing: the Broker is its owner's.
+func (subscriber) Close() error { return nil }

@@ -1,0 +1,95 @@
+package brokers
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+// dialer makes the connections of a client that reconnects on its own, and can
+// end them all: such a client may still be at it when it is closed.
+type dialer struct {
+	mu      sync.Mutex
+	ctx     context.Context // guarded by mu: of Open, while that runs
+	refused bool            // guarded by mu
+	conns   []net.Conn      // guarded by mu: those that may be open
+}
+
+func newDialer(ctx context.Context) *dialer { return &dialer{ctx: ctx} }
+
+const (
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second // of the protocol, by which the client clears the deadline
+)
+
+func (d *dialer) dial(network, address string) (net.Conn, error) {
+	d.mu.Lock()
+	ctx := d.ctx
+	refused := d.refused
+	d.mu.Unlock()
+	if refused {
+		return nil, net.ErrClosed
+	}
+	dialing := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialing.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	tracked := &trackedConn{Conn: conn, by: d}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.refused {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	d.conns = append(d.conns, tracked)
+	return tracked, nil
+}
+
+// opened ends the hold of Open's ctx.
+func (d *dialer) opened() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ctx = context.Background()
+}
+
+// refuse lets nothing more be dialed.
+func (d *dialer) refuse() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refused = true
+}
+
+// close ends what is open.
+func (d *dialer) close() error {
+	d.mu.Lock()
+	left := d.conns
+	d.conns = nil
+	d.mu.Unlock()
+	for _, c := range left {
+		_ = c.(*trackedConn).Conn.Close()
+	}
+	return nil
+}
+
+type trackedConn struct {
+	net.Conn
+	by *dialer
+}
+
+func (c *trackedConn) Close() error {
+	c.by.mu.Lock()
+	for i, other := range c.by.conns {
+		if other == c {
+			c.by.conns = append(c.by.conns[:i], c.by.conns[i+1:]...)
+			break
+		}
+	}
+	c.by.mu.Unlock()
+	return c.Conn.Close()
+}

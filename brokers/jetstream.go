@@ -1,0 +1,163 @@
+package brokers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	wmnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+)
+
+// jetStream is NATS with storage: one stream for the namespace, with a subject
+// for each topic.
+type jetStream struct {
+	shared *shared
+	conn   *nats.Conn
+	js     nats.JetStreamContext
+	stream string
+	pub    *wmnats.Publisher
+	coder  natsCoder
+}
+
+func openJetStream(ctx context.Context, url string, s *shared) (backend, error) {
+	_, address, _ := strings.Cut(url, "://")
+	conn, _, err := connectNATS(ctx, "nats://"+address, s)
+	if err != nil {
+		return nil, err
+	}
+	j := &jetStream{shared: s, conn: conn, stream: s.opts.Namespace, coder: natsCoder{prefix: s.opts.Namespace + "."}}
+	if err := j.open(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return j, nil
+}
+
+func (j *jetStream) open(ctx context.Context) (err error) {
+	if j.js, err = j.conn.JetStream(); err != nil {
+		return err
+	}
+	config := &nats.StreamConfig{
+		Name:              j.stream,
+		Subjects:          []string{j.coder.prefix + ">"},
+		MaxAge:            j.shared.opts.Retention,
+		MaxMsgsPerSubject: j.shared.opts.MaxMessages,
+		Discard:           nats.DiscardOld,
+	}
+	_, err = j.js.AddStream(config, nats.Context(ctx))
+	if errors.Is(err, nats.ErrStreamNameAlreadyInUse) { // with other limits: the latest count
+		_, err = j.js.UpdateStream(config, nats.Context(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", j.stream, err)
+	}
+	j.pub, err = wmnats.NewPublisherWithNatsConn(j.conn, wmnats.PublisherPublishConfig{
+		Marshaler:         j.coder,
+		SubjectCalculator: j.coder.subject,
+	}, adapterLog(j.shared.opts.Logger))
+	return err
+}
+
+func (j *jetStream) Publish(topic string, messages ...*message.Message) error {
+	return j.pub.Publish(topic, messages...)
+}
+
+// jetStreamHeartbeat is how often the server says that a subscription lives. One
+// that has missed two is made again, behind the last message that came.
+const jetStreamHeartbeat = time.Second
+
+func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source, error) {
+	ended := make(chan struct{})
+	src := &source{gate: newGate(), probe: group == "", ended: ended}
+	config := wmnats.SubscriberSubscriptionConfig{
+		Unmarshaler:       watchedNATS{gatedNATS{j.coder, src.gate}, group == "", newWatch(ended)},
+		SubjectCalculator: j.coder.subject,
+		QueueGroupPrefix:  group,
+	}
+	if group == "" {
+		// The client sees gaps, and asks for what is missing. There are no acks.
+		config.AckWaitTimeout = forever
+		config.JetStream.SubscribeOptions = []nats.SubOpt{nats.OrderedConsumer(), nats.IdleHeartbeat(jetStreamHeartbeat), nats.DeliverNew()}
+	} else {
+		consumer, err := j.group(ctx, topic, group)
+		if err != nil {
+			return nil, err
+		}
+		config.AckWaitTimeout = j.shared.opts.AckWait
+		config.NakDelay = wmnats.NewStaticDelay(nackPause)
+		config.JetStream.DurableCalculator = func(string, string) string { return consumer }
+		config.JetStream.DurablePrefix = consumer
+		// Without ManualAck the client acks what the adapter has given up.
+		config.JetStream.SubscribeOptions = []nats.SubOpt{nats.ManualAck()}
+	}
+	sub, err := wmnats.NewSubscriberWithNatsConn(j.conn, config, adapterLog(j.shared.opts.Logger))
+	if err != nil {
+		return nil, err
+	}
+	src.messages, err = sub.Subscribe(ctx, topic)
+	return src, err
+}
+
+// nackPause is how long a nacked message stays away, where the broker can do that.
+const nackPause = 100 * time.Millisecond
+
+// jetStreamOut bounds the messages of a group that are out, with all of its
+// subscriptions together.
+const jetStreamOut = 16
+
+// group makes the durable consumer of a group. The client library would delete
+// one that it has made itself when the subscription that made it ends.
+func (j *jetStream) group(ctx context.Context, topic, group string) (consumer string, err error) {
+	consumer = strings.ReplaceAll(naming{dashNames.legal, 100}.topic(part(group)+"."+part(topic)), ".", "_")
+	_, err = j.js.AddConsumer(j.stream, &nats.ConsumerConfig{
+		Durable:        consumer,
+		DeliverGroup:   group,
+		DeliverSubject: "_" + j.stream + ".deliver." + consumer,
+		DeliverPolicy:  nats.DeliverNewPolicy,
+		FilterSubject:  j.coder.prefix + topic,
+		AckPolicy:      nats.AckExplicitPolicy,
+		AckWait:        j.shared.opts.AckWait,
+		MaxAckPending:  jetStreamOut,
+	}, nats.Context(ctx))
+	if err != nil && !errors.Is(err, nats.ErrConsumerNameAlreadyInUse) {
+		return "", fmt.Errorf("group %q: %w", group, err)
+	}
+	return consumer, nil
+}
+
+func (j *jetStream) flush(ctx context.Context) error { return j.conn.FlushWithContext(ctx) }
+func (j *jetStream) close() error                    { return closeNATS(j.conn) }
+func (*jetStream) naming() naming                    { return plainNames }
+func (*jetStream) guarantees() Guarantees            { return jetStreamGuarantees }
+
+// watchedNATS also looks after the subscription: the client gives up on one
+// that it cannot make again, and the adapter never hears of it.
+type watchedNATS struct {
+	gatedNATS
+	ackless bool
+	watch   *watch
+}
+
+// watch tells, once, that a subscription has ended.
+type watch struct {
+	begin, end sync.Once
+	ended      chan<- struct{}
+}
+
+func newWatch(ended chan<- struct{}) *watch { return &watch{ended: ended} }
+
+func (w watchedNATS) Unmarshal(m *nats.Msg) (*message.Message, error) {
+	w.watch.begin.Do(func() {
+		m.Sub.SetClosedHandler(func(string) { w.watch.end.Do(func() { close(w.watch.ended) }) })
+	})
+	got, err := w.gatedNATS.Unmarshal(m)
+	if w.ackless {
+		m.Reply = "" // else the adapter tries to ack
+	}
+	return got, err
+}

@@ -1,0 +1,146 @@
+package brokers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	wmkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// kafka has a Kafka topic of one partition for each topic: more would have no order.
+type kafka struct {
+	shared    *shared
+	addresses []string
+	admin     sarama.ClusterAdmin
+	pub       *wmkafka.Publisher
+	made      sync.Map // topics that are known to exist
+}
+
+func openKafka(ctx context.Context, url string, s *shared) (backend, error) {
+	_, hosts, _ := strings.Cut(url, "://")
+	k := &kafka{shared: s, addresses: strings.Split(strings.TrimRight(hosts, "/"), ",")}
+	config := k.config()
+	config.Producer.RequiredAcks = sarama.WaitForAll
+	config.Producer.Return.Successes = true
+	config.Producer.Retry.Max = 10
+	opened := make(chan error, 1)
+	go func() { opened <- k.open(config) }()
+	select {
+	case err := <-opened:
+		if err != nil {
+			return nil, err
+		}
+		return k, nil
+	case <-ctx.Done(): // sarama has no way to be told
+		go func() {
+			if <-opened == nil {
+				_ = k.close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+func (k *kafka) open(config *sarama.Config) (err error) {
+	if k.admin, err = sarama.NewClusterAdmin(k.addresses, config); err != nil {
+		return err
+	}
+	key := func(topic string, _ *message.Message) (string, error) { return topic, nil }
+	k.pub, err = wmkafka.NewPublisher(wmkafka.PublisherConfig{
+		Brokers:               k.addresses,
+		Marshaler:             wmkafka.NewWithPartitioningMarshaler(key),
+		OverwriteSaramaConfig: config,
+	}, adapterLog(k.shared.opts.Logger))
+	if err != nil {
+		return errors.Join(err, k.admin.Close())
+	}
+	return nil
+}
+
+func (k *kafka) config() *sarama.Config {
+	config := sarama.NewConfig()
+	config.Version = sarama.V2_8_0_0
+	config.ClientID = "leat-" + k.shared.opts.Namespace
+	config.Metadata.Retry.Backoff = 250 * time.Millisecond
+	config.Metadata.AllowAutoTopicCreation = false
+	return config
+}
+
+func (k *kafka) topic(topic string) string { return k.shared.opts.Namespace + "." + topic }
+
+// create makes the topic, with one partition. A broker that makes it on its own
+// may give it more.
+func (k *kafka) create(topic string) error {
+	if _, made := k.made.Load(topic); made {
+		return nil
+	}
+	retention := strconv.FormatInt(k.shared.opts.Retention.Milliseconds(), 10)
+	err := k.admin.CreateTopic(topic, &sarama.TopicDetail{
+		NumPartitions:     1,
+		ReplicationFactor: -1, // the cluster's default
+		ConfigEntries:     map[string]*string{"retention.ms": &retention},
+	}, false)
+	if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
+		return fmt.Errorf("create topic: %w", err)
+	}
+	k.made.Store(topic, nil)
+	return nil
+}
+
+func (k *kafka) Publish(topic string, messages ...*message.Message) error {
+	topic = k.topic(topic)
+	if err := k.create(topic); err != nil {
+		return err
+	}
+	return k.pub.Publish(topic, messages...)
+}
+
+func (k *kafka) subscribe(ctx context.Context, topic, group string) (*source, error) {
+	topic = k.topic(topic)
+	if err := k.create(topic); err != nil {
+		return nil, err
+	}
+	config := k.config()
+	if group == "" {
+		config.Consumer.Offsets.Initial = sarama.OffsetNewest
+	} else {
+		group = k.shared.opts.Namespace + "." + group
+		config.Consumer.Return.Errors = true // of a group the adapter reads them, of a partition it does not
+		config.Consumer.Offsets.Initial = sarama.OffsetOldest
+		config.Consumer.Offsets.AutoCommit.Enable = false // but with each ack
+	}
+	sub, err := wmkafka.NewSubscriber(wmkafka.SubscriberConfig{
+		Brokers:               k.addresses,
+		Unmarshaler:           kafkaCoder{},
+		OverwriteSaramaConfig: config,
+		ConsumerGroup:         group,
+		NackResendSleep:       nackPause,
+	}, adapterLog(k.shared.opts.Logger))
+	if err != nil {
+		return nil, err
+	}
+	messages, err := sub.Subscribe(ctx, topic)
+	if err != nil {
+		return nil, errors.Join(err, sub.Close())
+	}
+	return &source{messages: messages, probe: group == "", close: sub.Close}, nil
+}
+
+func (*kafka) flush(context.Context) error { return nil }
+func (k *kafka) close() error              { return errors.Join(k.pub.Close(), k.admin.Close()) }
+func (*kafka) naming() naming              { return dashNames }
+func (*kafka) guarantees() Guarantees      { return kafkaGuarantees }
+
+// kafkaCoder is the adapter's own, behind readable.
+type kafkaCoder struct{ wmkafka.DefaultMarshaler }
+
+func (c kafkaCoder) Unmarshal(m *sarama.ConsumerMessage) (*message.Message, error) {
+	return readable(func() (*message.Message, error) { return c.DefaultMarshaler.Unmarshal(m) }), nil
+}

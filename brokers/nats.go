@@ -1,0 +1,227 @@
+package brokers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	wmnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+)
+
+// natsCore is NATS without storage: what nobody listens to is gone.
+type natsCore struct {
+	shared *shared
+	conn   *nats.Conn
+	pub    *wmnats.Publisher
+	coder  natsCoder
+	slow   *slowSubscriptions
+}
+
+func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
+	// Without a buffer for what is published while disconnected, Publish says
+	// so, and whoever waits for an answer hears of it at once.
+	conn, slow, err := connectNATS(ctx, url, s, nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.gap(fmt.Sprintf("disconnected: %v", err)) }))
+	if err != nil {
+		return nil, err
+	}
+	n := &natsCore{shared: s, conn: conn, slow: slow, coder: natsCoder{prefix: s.opts.Namespace + "."}}
+	n.pub, err = wmnats.NewPublisherWithNatsConn(conn, wmnats.PublisherPublishConfig{
+		Marshaler:         n.coder,
+		SubjectCalculator: n.coder.subject,
+		JetStream:         wmnats.JetStreamConfig{Disabled: true},
+	}, adapterLog(s.opts.Logger))
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// natsReconnectWait is the pause between two attempts to reconnect.
+const natsReconnectWait = 250 * time.Millisecond
+
+// connectNATS connects, and for ever again when the connection breaks.
+func connectNATS(ctx context.Context, url string, s *shared, more ...nats.Option) (*nats.Conn, *slowSubscriptions, error) {
+	slow := &slowSubscriptions{shared: s, dropped: make(map[*nats.Subscription]uint64)}
+	options := append([]nats.Option{
+		nats.Name("leat " + s.opts.Namespace),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(natsReconnectWait),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
+				slow.note(sub)
+				return
+			}
+			s.opts.Logger.Debug("NATS", "error", err)
+		}),
+	}, more...)
+	if deadline, ok := ctx.Deadline(); ok {
+		options = append(options, nats.Timeout(time.Until(deadline)))
+	}
+	conn, err := nats.Connect(url, options...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, slow, nil
+}
+
+func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
+	return n.pub.Publish(topic, messages...)
+}
+
+func (n *natsCore) subscribe(ctx context.Context, topic, group string) (*source, error) {
+	src := &source{gate: newGate(), probe: group == ""}
+	log := adapterLog(n.shared.opts.Logger)
+	// A subscriber of its own: Close of one would drain the connection of all.
+	sub, err := wmnats.NewSubscriberWithNatsConn(n.conn, wmnats.SubscriberSubscriptionConfig{
+		Unmarshaler:       gatedNATS{n.coder, src.gate},
+		AckWaitTimeout:    forever,
+		SubjectCalculator: n.coder.subject,
+		QueueGroupPrefix:  group,
+		JetStream:         wmnats.JetStreamConfig{Disabled: true},
+	}, log)
+	if err != nil {
+		return nil, err
+	}
+	src.messages, err = sub.Subscribe(ctx, topic)
+	return src, err
+}
+
+// forever is how long an adapter waits for an ack of which nobody is told.
+const forever = 1000 * time.Hour
+
+// flush returns when the server has seen the subscriptions.
+func (n *natsCore) flush(ctx context.Context) error { return n.conn.FlushWithContext(ctx) }
+
+func (n *natsCore) close() error {
+	n.slow.sum()
+	return closeNATS(n.conn)
+}
+
+// closeNATS sends what is buffered, and waits for the connection's goroutines.
+func closeNATS(conn *nats.Conn) error {
+	var err error
+	if conn.IsConnected() {
+		err = conn.FlushTimeout(time.Second)
+	}
+	closed := conn.StatusChanged(nats.CLOSED)
+	conn.Close()
+	<-closed
+	return err
+}
+
+func (*natsCore) naming() naming         { return plainNames }
+func (*natsCore) guarantees() Guarantees { return natsCoreGuarantees }
+
+// slowSubscriptions counts what the client has dropped because a subscriber
+// did not keep up (half a million messages, or 64 MB).
+type slowSubscriptions struct {
+	shared *shared
+
+	mu      sync.Mutex
+	dropped map[*nats.Subscription]uint64 // guarded by mu: counted so far
+}
+
+func (s *slowSubscriptions) note(sub *nats.Subscription) {
+	s.mu.Lock()
+	if _, known := s.dropped[sub]; !known {
+		s.dropped[sub] = 0
+	}
+	s.mu.Unlock()
+	s.shared.opts.Logger.Error("subscriber too slow: messages are dropped", "subject", sub.Subject)
+	s.sum()
+}
+
+// sum adds up what was dropped since.
+func (s *slowSubscriptions) sum() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sub, before := range s.dropped {
+		now, err := sub.Dropped()
+		if err != nil {
+			delete(s.dropped, sub)
+			continue
+		}
+		s.shared.lost.Add(uint64(now) - before)
+		s.dropped[sub] = uint64(now)
+	}
+}
+
+// natsCoder carries metadata as headers, percent-encoded where NATS would trim
+// or break them.
+type natsCoder struct{ prefix string }
+
+func (c natsCoder) subject(group, topic string) *wmnats.SubjectDetail {
+	return &wmnats.SubjectDetail{Primary: c.prefix + topic, QueueGroup: group}
+}
+
+func (c natsCoder) Marshal(topic string, m *message.Message) (*nats.Msg, error) {
+	header := make(nats.Header, len(m.Metadata)+1)
+	header[wmnats.WatermillUUIDHdr] = []string{escapeHeader(m.UUID)}
+	for k, v := range m.Metadata {
+		header[escapeHeader(k)] = []string{escapeHeader(v)}
+	}
+	return &nats.Msg{Subject: c.prefix + topic, Data: m.Payload, Header: header}, nil
+}
+
+func (natsCoder) Unmarshal(m *nats.Msg) (*message.Message, error) {
+	return readable(func() (*message.Message, error) {
+		got := message.NewMessage("", m.Data)
+		for k, values := range m.Header {
+			if len(values) != 1 {
+				return nil, fmt.Errorf("header %q has %d values", k, len(values))
+			}
+			if k == wmnats.WatermillUUIDHdr {
+				got.UUID = unescapeHeader(values[0])
+				continue
+			}
+			got.Metadata[unescapeHeader(k)] = unescapeHeader(values[0])
+		}
+		return got, nil
+	}), nil
+}
+
+// escapeHeader encodes what is not printable ASCII, and the letters that mean
+// something in a header or here.
+func escapeHeader(s string) string {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || c == ':' || c == '+' {
+			return url.QueryEscape(s)
+		}
+	}
+	return s
+}
+
+// unescapeHeader leaves alone what was not written here.
+func unescapeHeader(s string) string {
+	for i := range len(s) {
+		if s[i] == '%' {
+			if t, err := url.QueryUnescape(s); err == nil {
+				return t
+			}
+			break
+		}
+	}
+	return s
+}
+
+// gatedNATS is a coder behind the gate of a subscription.
+type gatedNATS struct {
+	natsCoder
+	gate *gate
+}
+
+var errShut = errors.New("subscription has ended")
+
+func (g gatedNATS) Unmarshal(m *nats.Msg) (*message.Message, error) {
+	if !g.gate.pass() {
+		return nil, errShut
+	}
+	return g.natsCoder.Unmarshal(m)
+}

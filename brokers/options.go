@@ -1,0 +1,87 @@
+package brokers
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"time"
+)
+
+// Defaults of [Options].
+const (
+	DefaultNamespace        = "leat"
+	DefaultAckWait          = time.Minute
+	DefaultSubscribeTimeout = 10 * time.Second
+	DefaultCloseTimeout     = 10 * time.Second
+	DefaultRetention        = time.Hour
+	DefaultMaxMessages      = 100_000
+)
+
+// Options refine a broker. The zero value works.
+type Options struct {
+	// Namespace keeps programs apart that share a broker: it begins the name of
+	// everything that is made there (subjects, stream, keys, exchange, tables, topics).
+	// Small letters, digits and inner dashes, at most 32. Default "leat".
+	Namespace string
+	// Logger hears of what is skipped, dropped, lost and found again. What the
+	// adapters say besides goes to it at Debug. Default: nothing is logged.
+	Logger *slog.Logger
+	// AckWait is how long a message of a Queue may be out before another
+	// consumer gets it: longer than the slowest handler takes, or that runs twice. On
+	// RabbitMQ the server has a limit of its own (30 minutes), and this one is not used.
+	// Default 1 minute.
+	AckWait time.Duration
+	// SubscribeTimeout bounds how long Subscribe waits until its subscription is
+	// proven to be live. Default 10 s.
+	SubscribeTimeout time.Duration
+	// CloseTimeout bounds how long Close waits for subscriptions and for
+	// publishers to return. Default 10 s.
+	CloseTimeout time.Duration
+	// Retention is how long what was published stays with a broker that
+	// stores it (JetStream, Redis, Postgres, Kafka), and how long a subscription's
+	// queue outlives its process on RabbitMQ. What waits in a Queue stays until it is
+	// acked on Redis, RabbitMQ and Postgres, and this long on JetStream and Kafka. Default 1 hour.
+	Retention time.Duration
+	// MaxMessages bounds what is stored, the oldest go first, unread or not: per topic on
+	// Redis (approximately) and JetStream, per subscription's queue on RabbitMQ. Not used
+	// elsewhere. Default 100,000.
+	MaxMessages int64
+}
+
+var legalNamespace = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	if !legalNamespace.MatchString(o.Namespace) {
+		return o, fmt.Errorf("namespace %q: want small letters, digits and inner dashes, at most 32", o.Namespace)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		name     string
+		value    *time.Duration
+		fallback time.Duration
+	}{
+		{"AckWait", &o.AckWait, DefaultAckWait},
+		{"SubscribeTimeout", &o.SubscribeTimeout, DefaultSubscribeTimeout},
+		{"CloseTimeout", &o.CloseTimeout, DefaultCloseTimeout},
+		{"Retention", &o.Retention, DefaultRetention},
+	} {
+		switch {
+		case *d.value < 0:
+			return o, fmt.Errorf("negative %s", d.name)
+		case *d.value == 0:
+			*d.value = d.fallback
+		}
+	}
+	switch {
+	case o.MaxMessages < 0:
+		return o, fmt.Errorf("negative MaxMessages")
+	case o.MaxMessages == 0:
+		o.MaxMessages = DefaultMaxMessages
+	}
+	return o, nil
+}

@@ -1,0 +1,119 @@
+package brokers
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// pgBell wakes the subscriptions of a topic when something was published to
+// it. It has a connection of its own, which listens.
+type pgBell struct {
+	config *pgx.ConnConfig
+	shared *shared
+	conn   *pgx.Conn // of connect, then of listen's goroutine
+
+	mu    sync.Mutex
+	wakes map[string]map[chan struct{}]struct{} // guarded by mu: by topic, capacity 1 each
+}
+
+func newPgBell(config *pgx.ConnConfig, s *shared) *pgBell {
+	return &pgBell{config: config.Copy(), shared: s, wakes: make(map[string]map[chan struct{}]struct{})}
+}
+
+func (b *pgBell) connect(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, b.config)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{b.shared.opts.Namespace}.Sanitize()); err != nil {
+		_ = conn.Close(ctx)
+		return err
+	}
+	b.conn = conn
+	return nil
+}
+
+// listen rings for what others publish, until ctx ends. While it has no
+// connection, subscriptions poll.
+func (b *pgBell) listen(ctx context.Context) {
+	for {
+		if b.conn != nil {
+			n, err := b.conn.WaitForNotification(ctx)
+			if err == nil {
+				b.ring(n.Payload)
+				continue
+			}
+			_ = b.close()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err := b.connect(ctx); err == nil {
+			b.ringAll()
+			continue
+		}
+		select {
+		case <-time.After(pgPoll):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// hear returns what is sent to when the bell rings for the topic, until hang.
+func (b *pgBell) hear(topic string) (woken <-chan struct{}, hang func()) {
+	wake := make(chan struct{}, 1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wakes[topic] == nil {
+		b.wakes[topic] = make(map[chan struct{}]struct{})
+	}
+	b.wakes[topic][wake] = struct{}{}
+	return wake, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if delete(b.wakes[topic], wake); len(b.wakes[topic]) == 0 {
+			delete(b.wakes, topic)
+		}
+	}
+}
+
+func (b *pgBell) ring(topic string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for wake := range b.wakes[topic] {
+		signal(wake)
+	}
+}
+
+func (b *pgBell) ringAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, wakes := range b.wakes {
+		for wake := range wakes {
+			signal(wake)
+		}
+	}
+}
+
+// signal never blocks: one that waits to be taken is enough.
+func signal(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+func (b *pgBell) close() error {
+	conn := b.conn
+	if conn == nil {
+		return nil
+	}
+	b.conn = nil
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return conn.Close(ctx)
+}

@@ -1,0 +1,186 @@
+package brokers
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	wmsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// postgres is one table of messages for the namespace; see pgSchema.
+type postgres struct {
+	shared  *shared
+	schema  pgSchema
+	publish *sql.DB
+	fanout  *sql.DB // what subscriptions poll with
+	groups  *sql.DB // one connection for each message of a group that is out
+	notify  *sql.DB // its commits wait for no disk
+	pub     *wmsql.Publisher
+	bell    *pgBell
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+}
+
+// Connections at most. Those of groups are as many as there are subscriptions:
+// each holds one while its message is out, and none may wait for another.
+const (
+	pgPublishConns = 8
+	pgFanoutConns  = 16
+	pgNotifyConns  = 2
+)
+
+func openPostgres(ctx context.Context, url string, s *shared) (backend, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	if _, named := config.RuntimeParams["application_name"]; !named {
+		config.RuntimeParams["application_name"] = "leat " + s.opts.Namespace
+	}
+	hasty := config.Copy()
+	hasty.RuntimeParams["synchronous_commit"] = "off"
+	p := &postgres{
+		shared:  s,
+		schema:  newPgSchema(s.opts.Namespace),
+		publish: pgPool(config, pgPublishConns),
+		fanout:  pgPool(config, pgFanoutConns),
+		groups:  pgPool(config, 0),
+		notify:  pgPool(hasty, pgNotifyConns),
+		bell:    newPgBell(config, s),
+	}
+	running, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	if err = p.schema.create(ctx, p.publish); err == nil {
+		err = p.bell.connect(ctx)
+	}
+	if err == nil {
+		p.pub, err = wmsql.NewPublisher(p.publish, wmsql.PublisherConfig{SchemaAdapter: p.schema}, adapterLog(s.opts.Logger))
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	p.workers.Go(func() { p.bell.listen(running) })
+	p.workers.Go(func() { p.trim(running) })
+	return p, nil
+}
+
+func pgPool(config *pgx.ConnConfig, conns int) *sql.DB {
+	db := stdlib.OpenDB(*config.Copy())
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(max(conns, 4))
+	return db
+}
+
+// Publish rings the bell in a transaction of its own: within the insert, the
+// lock that NOTIFY takes would let the whole database commit one at a time.
+func (p *postgres) Publish(topic string, messages ...*message.Message) error {
+	if err := p.pub.Publish(topic, messages...); err != nil {
+		return err
+	}
+	p.bell.ring(topic)
+	if _, err := p.notify.Exec(`SELECT pg_notify($1, $2)`, p.shared.opts.Namespace, topic); err != nil {
+		p.shared.opts.Logger.Debug("notify", "topic", topic, "error", err) // they poll
+	}
+	return nil
+}
+
+// pgPoll is how often subscriptions look when no bell rings.
+const pgPoll = time.Second
+
+func (p *postgres) subscribe(ctx context.Context, topic, group string) (*source, error) {
+	db, wait := p.fanout, forever
+	schema := pgSubscription{pgSchema: p.schema, group: group}
+	if group != "" {
+		db, wait = p.groups, p.shared.opts.AckWait
+	} else if err := schema.start(ctx, db, topic); err != nil {
+		return nil, err
+	}
+	woken, hang := p.bell.hear(topic)
+	sub, err := wmsql.NewSubscriber(db, wmsql.SubscriberConfig{
+		ConsumerGroup:  group,
+		AckDeadline:    &wait,
+		ResendInterval: nackPause,
+		BackoffManager: &pgWait{ctx, woken, p.shared},
+		SchemaAdapter:  &schema,
+		OffsetsAdapter: &schema,
+	}, adapterLog(p.shared.opts.Logger))
+	var messages <-chan *message.Message
+	if err == nil {
+		messages, err = sub.Subscribe(ctx, topic)
+	}
+	if err != nil {
+		hang()
+		return nil, err
+	}
+	return &source{messages: messages, probe: group == "", close: func() error {
+		hang()
+		return sub.Close()
+	}}, nil
+}
+
+// pgWait is what a subscription does when it has found nothing. The adapter would
+// sleep for what HandleError returns.
+type pgWait struct {
+	ctx    context.Context
+	woken  <-chan struct{}
+	shared *shared
+}
+
+func (w *pgWait) HandleError(_ adapterLogger, noMessage bool, err error) time.Duration {
+	if err == nil && !noMessage {
+		return 0
+	}
+	if err != nil && w.ctx.Err() == nil {
+		w.shared.opts.Logger.Debug("poll", "error", err)
+	}
+	timer := time.NewTimer(pgPoll)
+	defer timer.Stop()
+	select {
+	case <-w.woken:
+	case <-timer.C:
+	case <-w.ctx.Done():
+	}
+	return 0
+}
+
+// trim removes what is too old.
+func (p *postgres) trim(ctx context.Context) {
+	retention := p.shared.opts.Retention
+	tick := time.NewTicker(max(retention/10, time.Second))
+	defer tick.Stop()
+	for {
+		if err := p.schema.trim(ctx, p.notify, retention); err != nil && ctx.Err() == nil {
+			p.shared.opts.Logger.Debug("trim", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (*postgres) flush(context.Context) error { return nil }
+
+func (p *postgres) close() error {
+	p.cancel()
+	p.workers.Wait()
+	errs := []error{p.bell.close()}
+	for _, db := range []*sql.DB{p.publish, p.fanout, p.groups, p.notify} {
+		errs = append(errs, db.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	return nil
+}
+
+func (*postgres) naming() naming         { return plainNames }
+func (*postgres) guarantees() Guarantees { return postgresGuarantees }

@@ -1,0 +1,125 @@
+package brokers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+)
+
+// redisStreams has a stream for each topic.
+type redisStreams struct {
+	shared *shared
+	client *redis.Client
+	pub    *redisstream.Publisher
+}
+
+func openRedis(ctx context.Context, url string, s *shared) (backend, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	options.ClientName = "leat-" + s.opts.Namespace
+	client := redis.NewClient(options)
+	if err := client.Ping(ctx).Err(); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	pub, err := redisstream.NewPublisher(redisstream.PublisherConfig{Client: client, DefaultMaxlen: s.opts.MaxMessages},
+		adapterLog(s.opts.Logger))
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &redisStreams{shared: s, client: client, pub: pub}, nil
+}
+
+func (r *redisStreams) key(topic string) string { return r.shared.opts.Namespace + ":" + topic }
+
+func (r *redisStreams) Publish(topic string, messages ...*message.Message) error {
+	return r.pub.Publish(r.key(topic), messages...)
+}
+
+func (r *redisStreams) subscribe(ctx context.Context, topic, group string) (*source, error) {
+	key := r.key(topic)
+	// A client of its own: a subscription keeps a connection for itself, and
+	// would starve all others; and closing it is all that ends a read that waits.
+	options := *r.client.Options()
+	options.PoolSize, options.MinIdleConns = redisConnections, 0
+	client := redis.NewClient(&options)
+	config := redisstream.SubscriberConfig{
+		Client:       client,
+		Unmarshaller: redisCoder{},
+		// A read without end would not notice that the server is gone.
+		BlockTime:                     redisBlock,
+		DisableIndefiniteInitialBlock: true,
+		NackResendSleep:               nackPause,
+		ShouldStopOnReadErrors: func(err error) bool {
+			if group != "" && redis.HasErrorPrefix(err, "NOGROUP") {
+				r.restore(ctx, key, group)
+			}
+			return ctx.Err() != nil || errors.Is(err, redis.ErrClosed)
+		},
+	}
+	var err error
+	if group == "" {
+		config.FanOutOldestId, err = r.last(ctx, key) // the adapter's "$" is "now" again with every read
+	} else {
+		config.ConsumerGroup, config.Consumer, config.MaxIdleTime = group, uuid.NewString(), r.shared.opts.AckWait
+		config.ClaimInterval = max(r.shared.opts.AckWait/4, redisBlock)
+		config.OldestId = "$"
+	}
+	var sub *redisstream.Subscriber
+	if err == nil {
+		sub, err = redisstream.NewSubscriber(config, adapterLog(r.shared.opts.Logger))
+	}
+	var messages <-chan *message.Message
+	if err == nil {
+		messages, err = sub.Subscribe(ctx, key)
+	}
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	trim := r.trimmer(ctx, key)
+	return &source{messages: messages, probe: group == "", close: func() error {
+		err := client.Close() // before the subscriber, which waits for its reads
+		<-trim
+		_ = sub.Close() // says that the client is closed
+		return err
+	}}, nil
+}
+
+// last returns the ID of the newest entry that the stream has or had.
+func (r *redisStreams) last(ctx context.Context, key string) (string, error) {
+	info, err := r.client.XInfoStream(ctx, key).Result()
+	switch {
+	case err == nil:
+		return info.LastGeneratedID, nil
+	case redis.HasErrorPrefix(err, "no such key"):
+		return "0-0", nil
+	}
+	return "", fmt.Errorf("last entry of %s: %w", key, err)
+}
+
+// restore makes the group again that a Redis which keeps nothing on disk has
+// lost with the stream.
+func (r *redisStreams) restore(ctx context.Context, key, group string) {
+	err := r.client.XGroupCreateMkStream(ctx, key, group, "0").Err()
+	r.shared.opts.Logger.Warn("group was lost", "stream", key, "group", group, "made_again", err == nil)
+}
+
+func (*redisStreams) flush(context.Context) error { return nil }
+func (r *redisStreams) close() error              { return r.pub.Close() }
+func (*redisStreams) naming() naming              { return plainNames }
+func (*redisStreams) guarantees() Guarantees      { return redisGuarantees }
+
+// redisCoder is the adapter's own, behind readable.
+type redisCoder struct {
+	redisstream.DefaultMarshallerUnmarshaller
+}
+
+func (c redisCoder) Unmarshal(values map[string]any) (*message.Message, error) {
+	return readable(func() (*message.Message, error) { return c.DefaultMarshallerUnmarshaller.Unmarshal(values) }), nil
+}

@@ -1,0 +1,197 @@
+package brokers_test
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/leatbus/leat/brokers"
+)
+
+// kind is a backend to test, and how to get at one.
+type kind struct {
+	name     string
+	url      func(testing.TB) string
+	purge    func(t testing.TB, url, namespace string) // removes what a namespace has left
+	slowness int
+}
+
+var kinds = []kind{
+	{name: "memory", url: fixed("memory://")},
+	{name: "gochannel", url: fixed("gochannel://")},
+	{name: "nats-embedded", url: func(t testing.TB) string { return embeddedNATS(t).ClientURL() }},
+	{name: "jetstream-embedded", url: func(t testing.TB) string { return jetStreamURL(embeddedNATS(t).ClientURL()) }},
+	{name: "nats", url: natsServer.find},
+	{name: "jetstream", url: func(t testing.TB) string { return jetStreamURL(natsServer.find(t)) }, purge: purgeJetStream},
+	{name: "redis", url: redisServer.find, purge: purgeRedis},
+	{name: "amqp", url: amqpServer.find, purge: purgeAMQP, slowness: 5},
+	{name: "postgres", url: postgresServer.find, purge: purgePostgres, slowness: 5},
+	{name: "kafka-fake", url: fakeKafka, slowness: 5},
+}
+
+func fixed(url string) func(testing.TB) string { return func(testing.TB) string { return url } }
+
+// external is a server that has to be there.
+type external struct{ env, fallback, start string }
+
+var (
+	natsServer     = external{"LEAT_TEST_NATS", "nats://127.0.0.1:4222", "nats-server -js"}
+	amqpServer     = external{"LEAT_TEST_AMQP", "amqp://guest:guest@127.0.0.1:5672/", "rabbitmq-server"}
+	postgresServer = external{"LEAT_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432/test", "pg_ctlcluster 15 main start"}
+	redisServer    = external{"LEAT_TEST_REDIS", "redis://127.0.0.1:6379/0", "redis-server"}
+)
+
+// find returns the server's URL, or skips the test and says how to start one.
+// With LEAT_BROKERS=required it fails instead.
+func (e external) find(t testing.TB) string {
+	t.Helper()
+	address := cmp.Or(os.Getenv(e.env), e.fallback)
+	u, err := url.Parse(address)
+	require.NoErrorf(t, err, "%s", e.env)
+	conn, err := net.DialTimeout("tcp", u.Host, 2*time.Second)
+	if err == nil {
+		_ = conn.Close()
+		return address
+	}
+	if os.Getenv("LEAT_BROKERS") == "required" {
+		t.Fatalf("%s: nothing there: %v", u.Host, err)
+	}
+	t.Skipf("nothing at %s: start it with `docker compose up -d` or `%s`, or set %s", u.Host, e.start, e.env)
+	return ""
+}
+
+func jetStreamURL(natsURL string) string {
+	return strings.Replace(natsURL, "nats://", "jetstream://", 1)
+}
+
+func embeddedNATS(t testing.TB) *server.Server {
+	t.Helper()
+	return startNATS(t, &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true})
+}
+
+func startNATS(t testing.TB, o *server.Options) *server.Server {
+	t.Helper()
+	s, err := server.NewServer(o)
+	require.NoError(t, err)
+	s.Start()
+	require.True(t, s.ReadyForConnections(10*time.Second))
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	return s
+}
+
+// fakeKafka is a Kafka of this process.
+func fakeKafka(t testing.TB) string {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	cluster.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		for _, topic := range request.(*kmsg.ProduceRequest).Topics {
+			for _, partition := range topic.Partitions {
+				// The leader's epoch, which the broker fills in: this fake refuses what sarama leaves there.
+				copy(partition.Records[12:], []byte{0xff, 0xff, 0xff, 0xff})
+			}
+		}
+		return nil, nil, false
+	})
+	return "kafka://" + strings.Join(cluster.ListenAddrs(), ",")
+}
+
+// namespace returns one that nobody has.
+func namespace() string { return "test-" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12] }
+
+// open returns a broker in a namespace of its own, which is removed with the test.
+func (k kind) open(t testing.TB, opts ...brokers.Options) *brokers.Broker {
+	t.Helper()
+	return k.openAt(t, k.url(t), opts...)
+}
+
+func (k kind) openAt(t testing.TB, url string, opts ...brokers.Options) *brokers.Broker {
+	t.Helper()
+	var o brokers.Options
+	if len(opts) > 0 {
+		o = opts[0]
+	}
+	if o.Namespace == "" {
+		o.Namespace = namespace()
+		if k.purge != nil {
+			t.Cleanup(func() { k.purge(t, url, o.Namespace) })
+		}
+	}
+	b, err := brokers.Open(t.Context(), url, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return b
+}
+
+// each runs a test against every backend that is there.
+func each(t *testing.T, test func(t *testing.T, k kind)) {
+	t.Helper()
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, k)
+		})
+	}
+}
+
+func purgeJetStream(t testing.TB, url, namespace string) {
+	conn, err := nats.Connect(strings.Replace(url, "jetstream://", "nats://", 1))
+	require.NoError(t, err)
+	defer conn.Close()
+	js, err := conn.JetStream()
+	require.NoError(t, err)
+	require.NoError(t, js.DeleteStream(namespace))
+}
+
+func purgeRedis(t testing.TB, url, namespace string) {
+	options, err := redis.ParseURL(url)
+	require.NoError(t, err)
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	ctx := context.Background()
+	keys := client.Scan(ctx, 0, namespace+":*", 1000).Iterator()
+	for keys.Next(ctx) {
+		require.NoError(t, client.Del(ctx, keys.Val()).Err())
+	}
+	require.NoError(t, keys.Err())
+}
+
+func purgeAMQP(t testing.TB, url, namespace string) {
+	conn, err := amqp.Dial(url)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }()
+	channel, err := conn.Channel()
+	require.NoError(t, err)
+	require.NoError(t, channel.ExchangeDelete(namespace, false, false))
+}
+
+func purgePostgres(t testing.TB, url, namespace string) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, url)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	for _, table := range []string{"messages", "groups", "waiting"} {
+		_, err := conn.Exec(ctx, "DROP TABLE "+pgx.Identifier{namespace + "_" + table}.Sanitize())
+		require.NoError(t, err)
+	}
+}

@@ -1,0 +1,233 @@
+package brokers
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+)
+
+// subscription stands between an adapter and a subscriber: it proves that the
+// one is live, and keeps from the other what is not for it. It has one
+// goroutine, relay, and passes on the adapter's own messages, so that their acks
+// are the adapter's.
+type subscription struct {
+	broker   *Broker
+	topic    string
+	group    string
+	lossless bool // it ends where messages may have been lost
+
+	src    *source
+	out    chan *message.Message
+	ctx    context.Context // of the adapter's subscription
+	cancel context.CancelFunc
+	user   context.Context // the subscriber's
+}
+
+// subscribe returns once the subscription is live.
+func (b *Broker) subscribe(ctx context.Context, topic, group string, lossless bool) (<-chan *message.Message, error) {
+	if err := b.backend.naming().check(topic); err != nil {
+		return nil, err
+	}
+	if err := b.enter(); err != nil {
+		return nil, err
+	}
+	s := &subscription{broker: b, topic: topic, group: group, lossless: lossless, out: make(chan *message.Message), user: ctx}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	gap := b.gapped() // from here on
+	first, err := s.start()
+	if err != nil {
+		if s.src != nil {
+			s.end()
+		}
+		s.cancel()
+		b.leave()
+		return nil, fmt.Errorf("subscribe to %q: %w", topic, err)
+	}
+	b.subscriptions.Add(1)
+	go func() {
+		defer b.leave()
+		defer b.subscriptions.Add(-1)
+		s.relay(first, gap)
+	}()
+	return s.out, nil
+}
+
+// start begins, and waits until the first message proves that it has worked. That
+// message is returned if it is the subscriber's.
+func (s *subscription) start() (first *message.Message, err error) {
+	b := s.broker
+	ctx, cancel := context.WithTimeout(s.user, b.opts.SubscribeTimeout)
+	defer cancel()
+	stop := context.AfterFunc(ctx, s.cancel)
+	src, err := b.backend.subscribe(s.ctx, s.topic, s.group)
+	if err != nil {
+		return nil, err
+	}
+	s.src = src
+	if err := b.backend.flush(ctx); err != nil {
+		return nil, err
+	}
+	if src.probe {
+		first, err = s.prove(ctx)
+	}
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	return first, err
+}
+
+// Pauses between probes, of which the first is doubled each time.
+const (
+	probePause    = 50 * time.Millisecond
+	maxProbePause = time.Second
+)
+
+// prove publishes probes until something comes, be it the probe or not.
+func (s *subscription) prove(ctx context.Context) (first *message.Message, err error) {
+	id, pause, sent := uuid.NewString(), probePause, error(nil)
+	for {
+		probe := message.NewMessage(uuid.NewString(), nil)
+		probe.Metadata.Set(keyProbe, id)
+		sent = s.broker.backend.Publish(s.topic, probe)
+		s.broker.probes.Add(1)
+		timer := time.NewTimer(pause)
+		select {
+		case m, ok := <-s.src.messages:
+			timer.Stop()
+			if !ok {
+				return nil, fmt.Errorf("%w: it ended", ErrNotLive)
+			}
+			s.received()
+			if s.ours(m) {
+				return nil, nil
+			}
+			return m, nil
+		case <-timer.C:
+			pause = min(2*pause, maxProbePause)
+		case <-s.src.ended:
+			timer.Stop()
+			return nil, fmt.Errorf("%w: it ended", ErrNotLive)
+		case <-s.broker.closing:
+			timer.Stop()
+			return nil, ErrClosed
+		case <-ctx.Done():
+			timer.Stop()
+			if s.user.Err() != nil {
+				return nil, s.user.Err()
+			}
+			if sent != nil {
+				return nil, fmt.Errorf("%w: publish a probe: %w", ErrNotLive, sent)
+			}
+			return nil, fmt.Errorf("%w: no probe has come back within %s", ErrNotLive, s.broker.opts.SubscribeTimeout)
+		}
+	}
+}
+
+func (s *subscription) received() {
+	if s.src.gate != nil {
+		s.src.gate.received()
+	}
+}
+
+// ours takes a message that is not for the subscriber, and reports whether it
+// was one.
+func (s *subscription) ours(m *message.Message) bool {
+	if why, skip := m.Metadata[keySkip]; skip {
+		s.broker.skip(s.topic, why)
+		m.Ack()
+		return true
+	}
+	if _, probe := m.Metadata[keyProbe]; probe {
+		m.Ack()
+		return true
+	}
+	if s.src.strip != "" {
+		delete(m.Metadata, s.src.strip)
+	}
+	return false
+}
+
+// relay hands on what comes until the subscriber's ctx, the broker or the
+// adapter ends.
+func (s *subscription) relay(first *message.Message, gap <-chan struct{}) {
+	defer close(s.out)
+	defer s.end()
+	if !s.lossless {
+		gap = nil
+	}
+	if first != nil && !s.deliver(first, gap) {
+		return
+	}
+	for {
+		select {
+		case m, ok := <-s.src.messages:
+			if !ok {
+				return
+			}
+			s.received()
+			if !s.ours(m) && !s.deliver(m, gap) {
+				return
+			}
+		case <-s.user.Done():
+			return
+		case <-gap:
+			return
+		case <-s.src.ended:
+			return
+		case <-s.broker.closing:
+			return
+		}
+	}
+}
+
+func (s *subscription) deliver(m *message.Message, gap <-chan struct{}) bool {
+	select {
+	case s.out <- m:
+		return true
+	case <-s.user.Done():
+	case <-gap:
+	case <-s.src.ended:
+	case <-s.broker.closing:
+	}
+	m.Nack()
+	return false
+}
+
+// end stops the adapter, and takes what it still has: it may be at sending, or
+// wait for an ack.
+func (s *subscription) end() {
+	if s.src.gate != nil {
+		s.drain(s.src.gate.close())
+	}
+	s.cancel()
+	var closing sync.WaitGroup
+	if s.src.close != nil {
+		closing.Go(func() {
+			if err := s.src.close(); err != nil {
+				s.broker.log.Debug("subscription closed with an error", "topic", s.topic, "error", err)
+			}
+		})
+	}
+	s.drain(nil)
+	closing.Wait()
+}
+
+// drain gives back what comes, until the adapter has ended or until is closed.
+func (s *subscription) drain(until <-chan struct{}) {
+	for {
+		select {
+		case m, ok := <-s.src.messages:
+			if !ok {
+				return
+			}
+			s.received()
+			m.Nack()
+		case <-until:
+			return
+		}
+	}
+}
