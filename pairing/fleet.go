@@ -132,26 +132,26 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 		f.cancel()
 		return nil, fmt.Errorf("fleet %q: Topic gives two topics one name: %q", o.Namespace, topics)
 	}
+	f.discovery, f.events = f.newOutbox(f.names.discovery), f.newOutbox(f.names.events)
 	stop := context.AfterFunc(ctx, f.cancel)
-	var pumps []func()
-	for _, topic := range topics {
+	for _, topic := range topics { // each is read from at once: a publisher may hold a lock until it is
 		in, err := sub.Subscribe(f.ctx, topic)
 		if err != nil {
-			f.cancel()
-			return nil, fmt.Errorf("fleet %q: subscribe to %q: %w", o.Namespace, topic, err)
+			return nil, f.abandon(fmt.Errorf("fleet %q: subscribe to %q: %w", o.Namespace, topic, err))
 		}
-		pumps = append(pumps, func() { f.pump(topic, in) })
+		f.workers.Go(func() { f.pump(topic, in) })
 	}
 	if !stop() {
-		f.cancel()
-		return nil, fmt.Errorf("fleet %q: %w", o.Namespace, ctx.Err())
-	}
-	f.discovery, f.events = f.newOutbox(f.names.discovery), f.newOutbox(f.names.events)
-	for _, pump := range pumps {
-		f.workers.Go(pump)
+		return nil, f.abandon(fmt.Errorf("fleet %q: %w", o.Namespace, ctx.Err()))
 	}
 	f.workers.Go(f.keep)
 	return f, nil
+}
+
+// abandon ends a fleet that could not begin.
+func (f *Fleet) abandon(err error) error {
+	f.opts.Close = nil // it is still the caller's
+	return errors.Join(err, f.end(bus.ErrClosed))
 }
 
 func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fleet {

@@ -66,10 +66,10 @@ func (f *Fleet) change(what catalogue) {
 	}
 }
 
-// ask asks a member for all its commands, unless that was done just now. f.mu is held.
+// ask asks a member for all its commands, unless an answer is on its way. f.mu is held.
 func (f *Fleet) ask(m *member) {
-	if now := time.Now(); now.Sub(m.asked) >= f.opts.Lease/12 {
-		m.asked = now
+	if m.asked.IsZero() {
+		m.asked = time.Now()
 		f.post(m, &letter{kind: kindAsk})
 	}
 }
@@ -151,6 +151,7 @@ func (f *Fleet) changed(m *member, l *letter) error {
 // listed takes one part of a member's list. f.mu is held.
 func (f *Fleet) listed(m *member, l *letter) error {
 	if l.version < m.version || l.parts == 0 {
+		m.asked = time.Time{}
 		return nil
 	}
 	if m.partsOf != l.version || m.parts == nil {
@@ -169,7 +170,7 @@ func (f *Fleet) listed(m *member, l *letter) error {
 		}
 		all.Add = append(all.Add, part.Add...)
 	}
-	m.parts, m.version = nil, l.version
+	m.parts, m.version, m.asked = nil, l.version, time.Time{}
 	f.apply(m, all)
 	if m.wanted > m.version {
 		f.ask(m)

@@ -116,7 +116,8 @@ func (f *Fleet) tick(now time.Time, late time.Duration, beat bool) {
 		f.mail(f.discovery, &letter{kind: kindBeat, version: f.version})
 		for _, m := range f.members {
 			switch {
-			case m.version == 0:
+			case !m.asked.IsZero() && now.Sub(m.asked) >= f.opts.Lease/3: // question or answer may be lost
+				m.asked = time.Time{}
 				f.ask(m)
 			case now.Sub(m.clock.measured) > clockAge*f.opts.Lease:
 				f.post(m, &letter{kind: kindPing})

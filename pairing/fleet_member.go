@@ -14,7 +14,7 @@ type member struct {
 	process
 	box      *outbox
 	heard    time.Time                 // when it was heard of last
-	asked    time.Time                 // when its list was asked for last
+	asked    time.Time                 // when its list was asked for; zero when that has come
 	version  int64                     // of commands; 0 before the first list
 	wanted   int64                     // the version that it is known to have
 	commands map[string]bus.Definition // what it executes

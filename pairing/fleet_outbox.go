@@ -195,13 +195,10 @@ func (o *outbox) deliver(items []outItem) {
 		return
 	}
 	since := time.Now()
-	for tries := 1; err != nil; tries++ {
+	for tries := 1; len(items) > 0; tries++ {
 		if time.Since(since) > o.fleet.opts.Lease || !o.pause(tries) {
 			o.give(items, err)
 			return
-		}
-		if tries > 3 && o.unblock(&items) {
-			tries, since = 0, time.Now()
 		}
 		for len(items) > 0 {
 			if err = o.publish(items[:1]); err != nil {
@@ -210,14 +207,15 @@ func (o *outbox) deliver(items []outItem) {
 			items, tries, since = items[1:], 0, time.Now()
 			o.out(1)
 		}
-		if len(items) == 0 {
-			return
+		if err != nil && tries > 3 && o.unblock(&items, err) {
+			tries, since = 0, time.Now()
 		}
 	}
 }
 
-// unblock gives up the first of items if the broker takes the one behind it.
-func (o *outbox) unblock(items *[]outItem) bool {
+// unblock gives up the first of items, which was refused, if the broker takes the one behind it, and still not the
+// first then.
+func (o *outbox) unblock(items *[]outItem, err error) bool {
 	if len(*items) == 1 {
 		o.mu.Lock()
 		*items = append(*items, o.more()...)
@@ -226,8 +224,12 @@ func (o *outbox) unblock(items *[]outItem) bool {
 	if len(*items) == 1 || o.publish((*items)[1:2]) != nil {
 		return false
 	}
+	if again := o.publish((*items)[:1]); again != nil {
+		o.give((*items)[:1], err)
+	} else {
+		o.out(1)
+	}
 	o.out(1)
-	o.give((*items)[:1], fmt.Errorf("refused by the broker, which takes others"))
 	*items = (*items)[2:]
 	return true
 }

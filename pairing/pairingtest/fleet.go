@@ -82,7 +82,7 @@ func newFleetKit(t *testing.T, b Broker, features Features) *fleetKit {
 }
 
 // lease is that of tests in which one has to lapse.
-func (k *fleetKit) lease() time.Duration { return k.slow(time.Second) }
+func (k *fleetKit) lease() time.Duration { return k.slow(2 * time.Second) }
 
 // node is one process: a registry that is attached to a fleet.
 type node struct {

@@ -1,0 +1,27 @@
+package pairing
+
+import "time"
+
+// WithClock gives a fleet a wall clock of its own.
+func WithClock(o FleetOptions, now func() time.Time) FleetOptions {
+	o.now = now
+	return o
+}
+
+// Tick is what the keeper does, when it was late by that much.
+func (f *Fleet) Tick(late time.Duration) { f.tick(time.Now(), late, false) }
+
+// Age makes it long ago that anybody was heard of.
+func (f *Fleet) Age(by time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.members {
+		m.heard = m.heard.Add(-by)
+	}
+}
+
+// Newer compares sessions.
+func Newer(a, b string) bool { return newer(a, b) }
+
+// NewSession makes one.
+func NewSession(at time.Time) string { return newSession(at) }

@@ -1,0 +1,135 @@
+package pairing_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leatbus/leat/bus/memory"
+	"github.com/leatbus/leat/commands"
+	"github.com/leatbus/leat/pairing"
+)
+
+// line is what is between one process and the broker; a test can make trouble on it.
+type line struct {
+	*memory.PubSub
+
+	mu    sync.Mutex
+	cut   bool                          // nothing comes through, and nobody is told
+	down  bool                          // publishing fails, nothing comes in
+	fails func(m *message.Message) bool // publishing this one fails
+	hold  func(topic string) bool       // what is published there waits
+	held  map[string][]*message.Message // by topic
+	subs  map[string]context.CancelFunc // ends the subscription
+}
+
+var errDown = errors.New("the broker is down")
+
+func (l *line) set(change func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change()
+}
+
+func (l *line) Publish(topic string, messages ...*message.Message) error {
+	l.mu.Lock()
+	if l.down {
+		l.mu.Unlock()
+		return errDown
+	}
+	if l.cut {
+		l.mu.Unlock()
+		return nil
+	}
+	for i, m := range messages {
+		if l.fails != nil && l.fails(m) {
+			l.mu.Unlock()
+			if err := l.PubSub.Publish(topic, messages[:i]...); err != nil {
+				return err
+			}
+			return errDown
+		}
+	}
+	if l.hold != nil && l.hold(topic) {
+		l.held[topic] = append(l.held[topic], messages...)
+		l.mu.Unlock()
+		return nil
+	}
+	l.mu.Unlock()
+	return l.PubSub.Publish(topic, messages...)
+}
+
+// release lets through what was held.
+func (l *line) release(t testing.TB) {
+	l.mu.Lock()
+	held := l.held
+	l.hold, l.held = nil, map[string][]*message.Message{}
+	l.mu.Unlock()
+	for topic, messages := range held {
+		require.NoError(t, l.PubSub.Publish(topic, messages...))
+	}
+}
+
+func (l *line) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	in, err := l.PubSub.Subscribe(ctx, topic)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	l.set(func() { l.subs[topic[strings.Index(topic, ".")+1:]] = cancel })
+	out := make(chan *message.Message)
+	go func() {
+		defer cancel()
+		defer close(out)
+		for m := range in {
+			m.Ack()
+			l.mu.Lock()
+			lost := l.cut || l.down
+			l.mu.Unlock()
+			if lost {
+				continue
+			}
+			select {
+			case out <- m:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out, nil
+}
+
+// member is one process.
+type member struct {
+	*commands.Registry
+	fleet *pairing.Fleet
+	line  *line
+}
+
+// ends closes everything, in a bubble too.
+func (m *member) end(t testing.TB) {
+	require.NoError(t, m.fleet.Close())
+	require.NoError(t, m.Close())
+}
+
+func join(t testing.TB, ps *memory.PubSub, id string, o pairing.FleetOptions) *member {
+	t.Helper()
+	m := &member{line: &line{PubSub: ps, held: map[string][]*message.Message{}, subs: map[string]context.CancelFunc{}}}
+	var err error
+	m.Registry, err = commands.NewRegistry(commands.Config{ID: id, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	o.Namespace, o.ID, o.Logger = "test", id, slog.New(slog.DiscardHandler)
+	m.fleet, err = pairing.NewFleet(context.Background(), m.line, m.line, o)
+	require.NoError(t, err)
+	l, err := m.RegisterChannel(context.Background(), m.fleet.Channel())
+	require.NoError(t, err)
+	require.NoError(t, m.fleet.Ready(context.Background()))
+	<-l.Ready()
+	return m
+}

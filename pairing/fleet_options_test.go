@@ -1,0 +1,122 @@
+package pairing_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leatbus/leat/bus/memory"
+	"github.com/leatbus/leat/commands"
+	"github.com/leatbus/leat/pairing"
+)
+
+func TestFleetInvalidOptions(t *testing.T) {
+	t.Parallel()
+	ps := memory.New(memory.Options{})
+	t.Cleanup(func() { require.NoError(t, ps.Close()) })
+	ok := pairing.FleetOptions{Namespace: "ns"}
+	for name, c := range map[string]struct {
+		pub  message.Publisher
+		sub  message.Subscriber
+		opts func(*pairing.FleetOptions)
+		says string
+	}{
+		"no publisher":      {nil, ps, func(*pairing.FleetOptions) {}, "no publisher"},
+		"no subscriber":     {ps, nil, func(*pairing.FleetOptions) {}, "no subscriber"},
+		"no namespace":      {ps, ps, func(o *pairing.FleetOptions) { o.Namespace = "" }, "Namespace"},
+		"dotted namespace":  {ps, ps, func(o *pairing.FleetOptions) { o.Namespace = "a.b" }, "Namespace"},
+		"long namespace":    {ps, ps, func(o *pairing.FleetOptions) { o.Namespace = strings.Repeat("a", 65) }, "Namespace"},
+		"ID with a space":   {ps, ps, func(o *pairing.FleetOptions) { o.ID = "a b" }, "ID"},
+		"short lease":       {ps, ps, func(o *pairing.FleetOptions) { o.Lease = time.Millisecond }, "Lease"},
+		"negative lease":    {ps, ps, func(o *pairing.FleetOptions) { o.Lease = -1 }, "Lease"},
+		"negative number":   {ps, ps, func(o *pairing.FleetOptions) { o.QueueSize = -1 }, "negative"},
+		"topics that clash": {ps, ps, func(o *pairing.FleetOptions) { o.Topic = func(string) string { return "one" } }, "one name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := ok
+			c.opts(&o)
+			_, err := pairing.NewFleet(t.Context(), c.pub, c.sub, o)
+			require.ErrorContains(t, err, c.says)
+		})
+	}
+}
+
+// deaf subscribes to the first topics and then fails.
+type deaf struct {
+	message.Subscriber
+	after int
+}
+
+var errDeaf = errors.New("no more subscriptions")
+
+func (d *deaf) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	if d.after--; d.after < 0 {
+		return nil, errDeaf
+	}
+	return d.Subscriber.Subscribe(ctx, topic)
+}
+
+// TestFleetSubscribeFails: nothing is left behind (goleak), and nothing of the caller's is closed.
+func TestFleetSubscribeFails(t *testing.T) {
+	t.Parallel()
+	ps := memory.New(memory.Options{})
+	t.Cleanup(func() { require.NoError(t, ps.Close()) })
+	o := pairing.FleetOptions{Namespace: "ns", Close: func() error { t.Error("closed"); return nil }}
+	for after := range 3 {
+		_, err := pairing.NewFleet(t.Context(), ps, &deaf{ps, after}, o)
+		require.ErrorIs(t, err, errDeaf)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := pairing.NewFleet(ctx, ps, ps, o)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestFleetTopicsAndLimits(t *testing.T) {
+	t.Parallel()
+	ps := memory.New(memory.Options{})
+	t.Cleanup(func() { require.NoError(t, ps.Close()) })
+	used := make(chan string, 100)
+	closed := make(chan string, 2)
+	o := pairing.FleetOptions{MaxMessageBytes: 1000, Topic: func(name string) string {
+		used <- name
+		return "mapped/" + name
+	}, Close: func() error { closed <- "fleet"; return nil }}
+	a, b := join(t, ps, "a", o), join(t, ps, "b", o)
+	serve(t, b, "grow", func(_ context.Context, req json.RawMessage) (json.RawMessage, error) {
+		return json.RawMessage(`"` + strings.Repeat("x", 2000) + `"`), nil
+	})
+	require.NoError(t, a.fleet.Await(t.Context(), "grow"))
+	_, err := a.ExecuteRaw(t.Context(), "grow", nil)
+	require.ErrorIs(t, err, commands.ErrInternal)
+	require.ErrorContains(t, err, "limit is 1000")
+	_, err = a.ExecuteRaw(t.Context(), "grow", json.RawMessage(`"`+strings.Repeat("x", 2000)+`"`))
+	require.ErrorIs(t, err, commands.ErrInvalidRequest)
+	a.end(t)
+	b.end(t)
+	require.Len(t, closed, 2)
+	close(used)
+	for name := range used {
+		require.Contains(t, []string{"test.inbox.a", "test.inbox.b", "test.discovery", "test.events"}, name)
+	}
+}
+
+func TestFleetSessions(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	old, young := pairing.NewSession(now), pairing.NewSession(now.Add(time.Millisecond))
+	require.True(t, pairing.Newer(young, old))
+	require.False(t, pairing.Newer(old, young))
+	require.False(t, pairing.Newer(old, old))
+	long := pairing.NewSession(now.AddDate(1000, 0, 0))
+	require.True(t, pairing.Newer(long, young), "one digit more")
+	twin := pairing.NewSession(now)
+	require.NotEqual(t, pairing.Newer(twin, old), pairing.Newer(old, twin), "one of two that began at once")
+}
