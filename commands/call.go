@@ -174,7 +174,7 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 			return p.await(ctx, c, nil)
 		}
 		if !errors.Is(err, bus.ErrFull) {
-			if p.drop(&c.exchange) {
+			if p.out.drop(&c.exchange) {
 				return payload.Content{}, sendFailure(id, p, err)
 			}
 			return p.await(ctx, c, nil)
@@ -202,7 +202,7 @@ func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (payloa
 		case <-room:
 			return payload.Content{}, errRoom
 		case <-left:
-			if p.drop(&c.exchange) {
+			if p.out.drop(&c.exchange) {
 				p.cancelled(c.id)
 				return payload.Content{}, fromContext(ctx, c.command)
 			}

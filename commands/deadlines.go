@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// deadlines ends what waits too long: one heap and one timer for all requests
-// that wait on a link, so that a call costs no timer of its own and an idle
-// registry still times out. All of it is guarded by the peer's mu.
+// deadlines ends what waits too long: one heap and one timer for many requests,
+// so that a call costs no timer of its own and an idle registry still times
+// out. All of it is guarded by its owner's mu.
 type deadlines struct {
 	heap  exchangeHeap
 	fire  func()      // the timer's function
@@ -57,21 +57,6 @@ func (d *deadlines) stop() {
 	d.heap = nil
 	if d.timer != nil {
 		d.timer.Stop()
-	}
-}
-
-// expire settles the exchanges whose deadline has passed, and tells the peer
-// that nobody waits for them any more. It is the timer's function.
-func (p *peer) expire() {
-	p.mu.Lock()
-	expired := p.deadlines.due()
-	for _, ex := range expired {
-		delete(p.out, ex.id)
-	}
-	p.mu.Unlock()
-	for _, ex := range expired {
-		p.cancelled(ex.id)
-		ex.owner.settle(outcome{err: &Error{Code: Timeout, Command: ex.command, Message: ex.command + ": no reply in time"}})
 	}
 }
 

@@ -53,13 +53,11 @@ func (p *peer) escalateNext() bool {
 // resend registers again with a router that has come late what was sent when it may not have listened yet.
 func (p *peer) resend() {
 	var waiting []*registration
-	p.mu.Lock()
-	for _, ex := range p.out {
+	p.out.each(func(ex *exchange) {
 		if reg, ok := ex.owner.(*registration); ok && !reg.refresh {
 			waiting = append(waiting, reg)
 		}
-	}
-	p.mu.Unlock()
+	})
 	for _, reg := range waiting { // under the same ID: the first answer counts
 		_ = p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def)})
 	}

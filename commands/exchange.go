@@ -18,7 +18,7 @@ type exchange struct {
 	command  string    // the command's ID
 	to       *peer     // the link it was sent on; only a reply from there counts
 	deadline time.Time // when it expires
-	index    int       // guarded by to.mu: place in the heap, 0 when not in it
+	index    int       // guarded by its pendingPart's mu: place in the heap, 0 when not in it
 	listed   bool      // it was sent to the command's owner, not to the router
 	owner    settler
 }
@@ -49,60 +49,9 @@ func (o *outcome) failed(command string) *Error {
 	return nil
 }
 
-// begin puts ex into the table under id, or under a fresh ID if that one is
-// in use or was used lately, and starts its deadline. It fails once the link
-// has closed.
-func (p *peer) begin(ex *exchange, id string, deadline time.Time) bool {
-	ex.to = p
-	ex.deadline = deadline
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return false
-	}
-	if _, taken := p.out[id]; taken {
-		id = bus.NewID()
-	}
-	ex.id = id
-	p.out[id] = ex
-	p.deadlines.add(ex)
-	p.mu.Unlock()
-	return true
-}
-
-// drop removes ex, and reports whether it was still there: the caller settles
-// it then.
-func (p *peer) drop(ex *exchange) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.out[ex.id] != ex {
-		return false
-	}
-	p.remove(ex)
-	return true
-}
-
-// take removes the exchange with that ID: the caller settles it. Nil if it
-// has been taken.
-func (p *peer) take(id string) *exchange {
-	p.mu.Lock()
-	ex := p.out[id]
-	if ex != nil {
-		p.remove(ex)
-	}
-	p.mu.Unlock()
-	return ex
-}
-
-// remove takes ex out of the table. p.mu is held.
-func (p *peer) remove(ex *exchange) {
-	delete(p.out, ex.id)
-	p.deadlines.remove(ex)
-}
-
 // answered settles the exchange that a response belongs to.
 func (p *peer) answered(e *bus.Envelope) {
-	ex := p.take(e.Thread)
+	ex := p.out.take(e.Thread)
 	if ex == nil {
 		p.r.stats.late.Add(1)
 		return

@@ -14,15 +14,14 @@ import (
 type peer struct {
 	r      *Registry
 	link   *bus.Link
-	router bool // this registry escalates to it
+	router bool    // this registry escalates to it
+	out    pending // requests sent and not answered
 
-	mu        sync.Mutex
-	closed    bool                 // guarded by mu: nothing is added any more
-	out       map[string]*exchange // guarded by mu: requests sent and not answered, by their ID on this link
-	in        map[string]*serving  // guarded by mu: requests received and not answered, by ID
-	deadlines deadlines            // guarded by mu: of out
-	lanes     [bus.MaxDepth + 1]lane
-	waiting   int // guarded by mu: requests in the backlogs of all lanes
+	mu      sync.Mutex
+	closed  bool                // guarded by mu: nothing is added any more
+	in      map[string]*serving // guarded by mu: requests received and not answered, by ID
+	lanes   [bus.MaxDepth + 1]lane
+	waiting int // guarded by mu: requests in the backlogs of all lanes
 
 	met        bool                // guarded by r.mu: the peer has answered the handshake
 	unsaid     map[string]struct{} // guarded by r.mu: of a router, what is to be withdrawn then
@@ -36,11 +35,10 @@ func (r *Registry) newPeer(l *bus.Link) bus.Receiver {
 		r:      r,
 		link:   l,
 		router: l.ID() == r.cfg.RouterChannel,
-		out:    make(map[string]*exchange),
 		in:     make(map[string]*serving),
 		owned:  make(map[string]struct{}),
 	}
-	p.deadlines.fire = p.expire
+	p.out.open()
 	return p
 }
 
@@ -90,7 +88,7 @@ func (p *peer) Unsent(t bus.Type, id string, err error) {
 	if t != bus.ExecuteRequest && t != bus.RegisterRequest {
 		return
 	}
-	if ex := p.take(id); ex != nil {
+	if ex := p.out.take(id); ex != nil {
 		ex.owner.settle(outcome{err: disconnected(ex.command, p.link.ID(), err)})
 	}
 }
@@ -101,16 +99,16 @@ func (p *peer) Unsent(t bus.Type, id string, err error) {
 func (p *peer) Closed(err error) {
 	p.mu.Lock()
 	p.closed = true
-	out, in := p.out, p.in
-	p.out, p.in = make(map[string]*exchange), make(map[string]*serving)
+	in := p.in
+	p.in = make(map[string]*serving)
 	var refused []*serving
 	for i := range p.lanes {
 		refused = append(refused, p.lanes[i].backlog...)
 		p.lanes[i].backlog, p.lanes[i].gone = nil, 0
 	}
 	p.waiting = 0
-	p.deadlines.stop()
 	p.mu.Unlock()
+	out := p.out.close()
 
 	p.r.removePeer(p)
 	for _, ex := range out {

@@ -134,7 +134,7 @@ func (r *Registry) awaitAck(ctx context.Context, reg *registration, router *peer
 	case err := <-reg.done:
 		return err
 	case <-ctx.Done():
-		if !router.drop(&reg.exchange) {
+		if !router.out.drop(&reg.exchange) {
 			return <-reg.done // settled already
 		}
 		r.unreserve(reg)

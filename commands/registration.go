@@ -30,7 +30,7 @@ func (p *peer) request(reg *registration, ttl time.Duration) {
 		return
 	}
 	err := p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def)})
-	if err != nil && p.drop(&reg.exchange) {
+	if err != nil && p.out.drop(&reg.exchange) {
 		reg.settle(outcome{err: sendFailure(reg.command, p, err)})
 	}
 }
@@ -162,7 +162,7 @@ func (r *Registry) acknowledged(id string, router *peer) *command {
 	r.mu.Lock()
 	reg := r.reserved[id]
 	r.mu.Unlock()
-	if reg == nil || !router.drop(&reg.exchange) {
+	if reg == nil || !router.out.drop(&reg.exchange) {
 		return r.lookup(id)
 	}
 	reg.settle(outcome{})

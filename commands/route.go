@@ -76,7 +76,7 @@ func (p *peer) unrouted(d *bus.Delivery) {
 // is free there.
 func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	e := &d.Envelope
-	if e.Hops >= bus.MaxHops || to.isCaller(e) {
+	if e.Hops >= bus.MaxHops || to.out.isCall(e.ID, e.Name) { // a call of this registry's own that came back: through peers that do not count hops
 		p.r.stats.loops.Add(1)
 		p.unrouted(d)
 		return
@@ -101,7 +101,7 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	p.r.stats.forwarded.Add(1)
 	err := to.link.Relay(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body, Value: e.Value,
 		Expires: expires, Depth: e.Depth, Hops: e.Hops + 1, Key: e.Key, Idempotent: e.Idempotent, Metadata: e.Metadata})
-	if err != nil && to.drop(&rt.exchange) {
+	if err != nil && to.out.drop(&rt.exchange) {
 		rt.settle(outcome{err: sendFailure(e.Name, to, err)})
 	}
 }
@@ -145,20 +145,6 @@ func (r *Registry) forwardID(to *peer, id string) string {
 	return id
 }
 
-// isCaller reports whether a request is a call of this registry's own, to the
-// same peer, which has come back to it: a loop through registries that do not
-// count hops.
-func (p *peer) isCaller(e *bus.Envelope) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	ex := p.out[e.ID]
-	if ex == nil || ex.command != e.Name {
-		return false
-	}
-	_, ok := ex.owner.(*call)
-	return ok
-}
-
 // settle sends the answer back to where the request came from.
 func (rt *route) settle(o outcome) {
 	p := rt.origin
@@ -185,7 +171,7 @@ func (rt *route) settle(o outcome) {
 
 // leave gives the forwarded request up, because its caller has left.
 func (rt *route) leave() {
-	if !rt.to.drop(&rt.exchange) {
+	if !rt.to.out.drop(&rt.exchange) {
 		return
 	}
 	rt.to.cancelled(rt.id)

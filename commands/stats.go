@@ -59,8 +59,8 @@ func (r *Registry) Stats() Stats {
 	}
 	r.mu.Unlock()
 	for _, p := range peers {
+		s.Pending += p.out.len()
 		p.mu.Lock()
-		s.Pending += len(p.out)
 		s.Serving += len(p.in)
 		s.Waiting += p.waiting
 		p.mu.Unlock()
