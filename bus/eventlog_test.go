@@ -164,7 +164,7 @@ func TestEventLogForgetsNoKeyBeforeTheTTLAndAllOfThemAfter(t *testing.T) {
 			assert.False(t, fresh, name)
 		}
 		assert.Equal(t, TTLStoreStats{Keys: len(ids), Duplicates: uint64(len(ids))}, l.Stats())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		assert.Zero(t, l.Stats().Keys)
 		for name, id := range ids {
 			fresh, _ := l.Reserve(t.Context(), id)
