@@ -51,19 +51,8 @@ func (l *Link) marshal(e *Envelope) (*message.Message, error) {
 		}
 		return pack(e)
 	}
-	if e.ID == "" {
-		e.ID = NewID()
-	}
-	e.encode()
-	e.settleDeadline()
+	e.spellOut()
 	return l.codec.Marshal(*e)
-}
-
-// settleDeadline says in Deadline what Expires says.
-func (e *Envelope) settleDeadline() {
-	if !e.Expires.IsZero() {
-		e.Deadline = max(time.Microsecond, time.Until(e.Expires))
-	}
 }
 
 func (l *Link) push(e *Envelope, m *message.Message) error {
