@@ -188,7 +188,7 @@ func inUse() int64 {
 }
 
 func TestEventLogMemory(t *testing.T) {
-	const n = 200_000
+	const n = 40_000
 	ids := newEventIDs()
 	for _, c := range []struct {
 		name  string

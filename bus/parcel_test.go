@@ -272,3 +272,18 @@ func TestRule21ARequestWhoseReceiverPanickedMayBeTriedAgain(t *testing.T) {
 	assert.Len(t, got.got, 1)
 	assert.Zero(t, lb.Bus().Stats().Duplicates)
 }
+
+// broken is a Value that does not keep its promise.
+type broken struct{ text }
+
+func (broken) Encode() json.RawMessage { panic("on purpose") }
+
+func TestRule20AValueThatPanicsCostsItsMessageOnly(t *testing.T) {
+	t.Parallel()
+	got := newLayer()
+	la, lb := handInHand(t, bus.Options{}, bus.Options{}, give(newLayer()), give(got), ignore)
+	require.NoError(t, la.Send(bus.Envelope{Type: bus.Event, Name: "e", Value: broken{"x"}}))
+	require.NoError(t, la.Send(bus.Envelope{Type: bus.Event, Name: "e", Value: text("x")}))
+	assert.Equal(t, `"x"`, string((<-got.got).Body))
+	assert.EqualValues(t, 1, lb.Stats().Rejected)
+}

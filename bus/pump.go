@@ -95,8 +95,9 @@ func (l *Link) receive(m *message.Message) *Delivery {
 	return d
 }
 
-// open finds out what m is.
+// open finds out what m is. d is not nil. Codecs and values may be somebody else's, and a panic of theirs costs this message.
 func (l *Link) open(m *message.Message) (d *Delivery, err error) {
+	defer l.recovered("codec", &err)
 	p, ok := m.Context().(*parcel)
 	if !ok || !l.Binary() {
 		d = &Delivery{Context: l.ctx, Link: l, Message: m}
