@@ -29,7 +29,8 @@ type Options struct {
 	// relayed. Default 5 s.
 	EventTTL time.Duration
 	// DedupeKeys bounds the request IDs remembered for each link, and the event
-	// IDs remembered for all. At the bound the oldest go first, and are counted. Default 262,144.
+	// IDs remembered for all: of events that a bus has emitted, and of all others, each. At the bound the oldest go
+	// first, and are counted. Default 262,144.
 	DedupeKeys int
 	// QueueSize bounds the requests and events that wait to be published on a
 	// link, per link; answers have twice that. Default 8,192.

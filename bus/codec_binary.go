@@ -15,6 +15,7 @@ type binaryCodec struct{}
 var faultType = mustType[Fault]()
 
 func (c binaryCodec) Marshal(e Envelope) (*message.Message, error) {
+	e.encode()
 	if err := e.check(); err != nil {
 		return nil, err
 	}
@@ -46,8 +47,10 @@ func (binaryCodec) write(e *Envelope) (*message.Message, error) {
 }
 
 func (binaryCodec) Unmarshal(m *message.Message) (Envelope, error) {
-	if e := carried(m); e != nil {
-		return *e, nil
+	if packed := carried(m); packed != nil {
+		e := *packed
+		e.spellOut()
+		return e, nil
 	}
 	var e Envelope
 	var err error
@@ -94,9 +97,9 @@ func (e *Envelope) fits() error {
 		return fmt.Errorf("%s: thread %q", e.Type, e.Thread)
 	case s.name != (e.Name != ""):
 		return fmt.Errorf("%s: name %q", e.Type, e.Name)
-	case e.Fault != nil && (!s.fault || e.Fault.Code == "" || e.Body != nil):
+	case e.Fault != nil && (!s.fault || e.Fault.Code == "" || e.Body != nil || e.Value != nil):
 		return fmt.Errorf("%s: misplaced or empty fault", e.Type)
-	case e.Body != nil && !s.body:
+	case (e.Body != nil || e.Value != nil) && !s.body:
 		return fmt.Errorf("%s: unexpected payload", e.Type)
 	case e.Type == ListResponse && (len(e.Body) == 0 || e.Body[0] != '['):
 		return fmt.Errorf("%s: no array of definitions", e.Type)

@@ -89,6 +89,7 @@ func (jsonCodec) Marshal(e Envelope) (*message.Message, error) {
 	if e.Type.Control() {
 		return Binary.Marshal(e)
 	}
+	e.encode()
 	if err := e.check(); err != nil {
 		return nil, err
 	}

@@ -92,7 +92,6 @@ type Delivery struct {
 	Message *message.Message
 
 	parcel *parcel // that it came as: handed over by a link in this process, once
-	once   bool    // guarded by Link.receiving: of a parcel: it got through dedupe
 }
 
 // Value implements context.Context.

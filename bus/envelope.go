@@ -104,6 +104,24 @@ func (e *Envelope) encode() {
 	}
 }
 
+// spellOut says all that a message says which leaves the process: its ID, its Body, and in Deadline what Expires says.
+func (e *Envelope) spellOut() {
+	if e.ID == "" {
+		e.ID = NewID()
+	}
+	e.encode()
+	if !e.Expires.IsZero() {
+		e.Deadline = max(time.Microsecond, time.Until(e.Expires))
+	}
+}
+
+// expire says in Expires what Deadline says, from now on.
+func (e *Envelope) expire() {
+	if e.Deadline > 0 && e.Expires.IsZero() {
+		e.Expires = time.Now().Add(e.Deadline)
+	}
+}
+
 // Fault is the failure that a response reports.
 type Fault struct {
 	// Code is one of the protocol's error codes, such as "not_found".

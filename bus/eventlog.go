@@ -13,7 +13,8 @@ import (
 // a hundred bytes, for the collector to look at. All others are in the store.
 //
 // A block is forgotten as a whole, one TTL after the last key that came into it: no key is forgotten early for that, and
-// those of an emitter with little to say are remembered longer.
+// those of an emitter with little to say are remembered longer. At the bound it is the block that has rested longest
+// whose keys go first.
 type eventLog struct {
 	foreign *TTLStore
 	ttl     time.Duration
@@ -22,7 +23,7 @@ type eventLog struct {
 
 	mu         sync.Mutex
 	blocks     map[blockID]*block // guarded by mu
-	first      *block             // guarded by mu: in the order in which they were made
+	first      *block             // guarded by mu: in the order in which their last keys came
 	last       *block             // guarded by mu
 	hit        *block             // guarded by mu: the one used last; or nil
 	keys       int                // guarded by mu
@@ -43,7 +44,7 @@ type block struct {
 	id         blockID
 	seen       [blockKeys / 64]uint64
 	keys       int
-	touched    time.Duration // since base, when the last key came
+	touched    time.Duration // when the last key came, since the log was made
 	prev, next *block
 }
 
@@ -67,22 +68,20 @@ func (l *eventLog) Reserve(ctx context.Context, key string) (bool, error) {
 		return false, ErrStoreClosed
 	}
 	now := time.Since(l.base)
-	b := l.block(prefix, n/blockKeys, now)
+	l.expire(now)
+	b := l.block(prefix, n/blockKeys)
 	word, bit := n%blockKeys/64, uint64(1)<<(n%64)
 	if b.seen[word]&bit != 0 {
 		l.duplicates++
 		return false, nil
 	}
-	for l.keys >= l.max {
-		l.evict(now)
+	if l.keys >= l.max {
+		l.evict()
 	}
-	if b.keys == 0 {
-		l.admit(b)
-	}
+	l.touch(b, now)
 	b.seen[word] |= bit
 	b.keys++
 	l.keys++
-	b.touched = now
 	return true, nil
 }
 
@@ -106,15 +105,11 @@ func (*eventLog) Commit(context.Context, string) error { return nil }
 // inMemory marks a store that does not look at contexts.
 func (*eventLog) inMemory() {}
 
-// block returns the block of that number, without its keys if their time is over. One without keys is in no list yet.
-func (l *eventLog) block(prefix string, number uint64, now time.Duration) *block {
+// block returns the block of that number. One without keys is new, and in no list yet.
+func (l *eventLog) block(prefix string, number uint64) *block {
 	b := l.hit
 	if b == nil || b.id.number != number || b.id.prefix != prefix {
 		b = l.blocks[blockID{prefix, number}]
-	}
-	if b != nil && now-b.touched >= l.ttl {
-		l.drop(b)
-		b = nil
 	}
 	if b == nil {
 		b = &block{id: blockID{strings.Clone(prefix), number}}
@@ -123,10 +118,18 @@ func (l *eventLog) block(prefix string, number uint64, now time.Duration) *block
 	return b
 }
 
-// admit puts a block at the end of the list.
-func (l *eventLog) admit(b *block) {
-	l.blocks[b.id] = b
-	if b.prev = l.last; l.last != nil {
+// touch puts a block that gets a key at the end of the list, and into the map if it is new.
+func (l *eventLog) touch(b *block, now time.Duration) {
+	b.touched = now
+	if b == l.last {
+		return
+	}
+	if b.keys > 0 {
+		l.unlink(b)
+	} else {
+		l.blocks[b.id] = b
+	}
+	if b.prev, b.next = l.last, nil; l.last != nil {
 		l.last.next = b
 	} else {
 		l.first = b
@@ -141,6 +144,15 @@ func (l *eventLog) admit(b *block) {
 func (l *eventLog) drop(b *block) {
 	delete(l.blocks, b.id)
 	l.keys -= b.keys
+	l.unlink(b)
+	if l.hit == b {
+		l.hit = nil
+	}
+	*b = block{id: b.id}
+}
+
+// unlink takes a block out of the list.
+func (l *eventLog) unlink(b *block) {
 	if b.prev != nil {
 		b.prev.next = b.next
 	} else {
@@ -151,18 +163,19 @@ func (l *eventLog) drop(b *block) {
 	} else {
 		l.last = b.prev
 	}
-	if l.hit == b {
-		l.hit = nil
-	}
-	*b = block{id: b.id}
 }
 
-// evict forgets the oldest key: the first of the block that was made first.
-func (l *eventLog) evict(now time.Duration) {
-	b := l.first
-	if now-b.touched < l.ttl {
-		l.evicted++
+// expire forgets the blocks whose time is over.
+func (l *eventLog) expire(now time.Duration) {
+	for l.first != nil && now-l.first.touched >= l.ttl {
+		l.drop(l.first)
 	}
+}
+
+// evict forgets the first key of the first block, before its time.
+func (l *eventLog) evict() {
+	b := l.first
+	l.evicted++
 	for word, set := range b.seen {
 		if set != 0 {
 			l.forget(b, uint64(word*64+bits.TrailingZeros64(set)))
@@ -186,7 +199,7 @@ func (l *eventLog) forget(b *block, i uint64) {
 	l.keys--
 }
 
-// sweep forgets the blocks whose time is over, and looks again while there are any.
+// sweep is the timer's function: it expires, and looks again while there are blocks.
 func (l *eventLog) sweep() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -195,17 +208,9 @@ func (l *eventLog) sweep() {
 		return
 	}
 	now := time.Since(l.base)
-	wait := l.ttl
-	for b := l.first; b != nil; {
-		next := b.next
-		if left := l.ttl - (now - b.touched); left > 0 {
-			wait = min(wait, left)
-		} else {
-			l.drop(b)
-		}
-		b = next
-	}
+	l.expire(now)
 	if l.first != nil {
+		wait := l.ttl - (now - l.first.touched)
 		l.timer = time.AfterFunc(max(wait, l.ttl/sweepsPerTTL, minSweepInterval), l.sweep)
 	}
 }
@@ -215,6 +220,7 @@ func (l *eventLog) Stats() TTLStoreStats {
 	s := l.foreign.Stats()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.expire(time.Since(l.base))
 	s.Keys += l.keys
 	s.Evicted += l.evicted
 	s.Duplicates += l.duplicates

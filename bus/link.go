@@ -27,6 +27,7 @@ type Link struct {
 	out     *outbox
 	layers  []Receiver
 	values  bool // they all take values
+	alone   bool // nobody else gets what it receives
 	inbound message.HandlerFunc
 
 	presence *presence // nil without; see Channel.Heartbeat
@@ -98,7 +99,8 @@ func (l *Link) use(layers []Layer) {
 
 // FuncSubscriber is a subscriber that calls a function instead of sending on a
 // channel, on the publisher's goroutine where it can: bus/memory is one. See there
-// for what is asked of fn. ended is closed when fn will not be called any more.
+// for what is asked of fn. ended is closed when fn will not be called any more. A message belongs to fn from the
+// call on, also after it has returned: a link uses the parcels that it gets again. Who else gets it gets a copy.
 type FuncSubscriber interface {
 	SubscribeFunc(ctx context.Context, topic string, fn func(*message.Message)) (ended <-chan struct{}, err error)
 }
@@ -118,7 +120,7 @@ func (l *Link) subscribe(ctx context.Context) (pump func(), err error) {
 	} else {
 		subscribe := l.ch.Subscriber.Subscribe
 		if s, ok := l.ch.Subscriber.(ParcelSubscriber); ok {
-			subscribe = s.SubscribeParcels
+			subscribe, l.alone = s.SubscribeParcels, true
 		}
 		var in <-chan *message.Message
 		in, err = subscribe(l.subCtx, l.ch.In)
@@ -156,9 +158,9 @@ func (l *Link) Local() bool { return l.ch.Local }
 // Binary reports whether the messages of the link are in binary form.
 func (l *Link) Binary() bool { return l.codec == Binary }
 
-// Parcels reports whether the link sends parcels: then the peer knows a request that comes again by itself, and an ID
-// may be used for the next one when the one before is answered.
-func (l *Link) Parcels() bool { return l.parcels != nil }
+// Parcels reports whether the peer receives what the link sends as parcels: then it needs no bytes, knows a request that
+// comes again by itself, and an ID may be used for the next one when the one before is answered.
+func (l *Link) Parcels() bool { return l.parcels != nil && l.parcels.TakesParcels(l.ch.Out) }
 
 // Context ends when the link begins to close, with the reason as its cause.
 func (l *Link) Context() context.Context { return l.ctx }

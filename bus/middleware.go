@@ -41,7 +41,7 @@ func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerF
 		d, ok := DeliveryFrom(m.Context())
 		switch {
 		case ok && d.Envelope.Type == ExecuteRequest && d.parcel != nil:
-			return b.once(d, m, h)
+			return b.once(d.parcel, m, h)
 		case ok && d.Envelope.Type == ExecuteRequest:
 			return request(m)
 		case ok && d.Envelope.Type == Event:
@@ -59,15 +59,22 @@ func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerF
 
 // once is dedupe for a parcel. A parcel is handed over once, under an ID that its link has not used before: only inbound
 // middleware can bring it again, and it is known by itself then.
-func (b *Bus) once(d *Delivery, m *message.Message, h message.HandlerFunc) (produced []*message.Message, err error) {
-	if d.once {
+func (b *Bus) once(p *parcel, m *message.Message, h message.HandlerFunc) (produced []*message.Message, err error) {
+	if len(b.opts.Inbound) == 0 {
+		return h(m)
+	}
+	if !p.accepted.CompareAndSwap(false, true) {
 		b.dropped.Add(1)
 		return nil, nil
 	}
-	d.once = true
-	if produced, err = h(m); err != nil {
-		d.once = false
-	}
+	ok := false
+	defer func() {
+		if !ok { // failed, or panicked: it may be tried again
+			p.accepted.Store(false)
+		}
+	}()
+	produced, err = h(m)
+	ok = err == nil
 	return produced, err
 }
 

@@ -16,8 +16,12 @@ import (
 // Binary. What is not received by a link has to be unpacked first: see [Unpack].
 type ParcelPublisher interface {
 	message.Publisher
-	// PublishParcels publishes in order. The messages, and the slice, are the publisher's until it returns.
+	// PublishParcels publishes in order. The slice must not be kept, and a message not be looked at any more once it
+	// is handed to a link: see [FuncSubscriber].
 	PublishParcels(topic string, parcels ...*message.Message) error
+	// TakesParcels reports whether a link receives what PublishParcels publishes to the topic, and as parcels.
+	// False, while that is not known, is always right. It does not block.
+	TakesParcels(topic string) bool
 }
 
 // DirectPublisher is a ParcelPublisher whose receiver may be a function that the publisher runs, as over bus/memory.
@@ -30,36 +34,44 @@ type DirectPublisher interface {
 }
 
 // ParcelSubscriber is a subscriber inside one process that is told that a link
-// subscribes, which takes parcels; Subscribe is for everybody else. Contexts of messages must be preserved.
+// subscribes, which takes parcels; Subscribe is for everybody else. Contexts of messages must be preserved, and nobody
+// else may get the same messages, or copies.
 type ParcelSubscriber interface {
 	message.Subscriber
 	SubscribeParcels(ctx context.Context, topic string) (<-chan *message.Message, error)
 }
 
-// Unpack writes the metadata of a parcel, so that it is a message like any
-// other. It does nothing to one that is.
+// Unpack writes the metadata and the payload of a parcel, and takes the parcel out of its context, so that it is a
+// message like any other. It does nothing to one that is. Others who have got copies of m are not affected.
 func Unpack(m *message.Message) error {
-	e := carried(m)
-	if e == nil {
+	packed := carried(m)
+	if packed == nil {
 		return nil
 	}
-	return unpack(m, e)
+	e := *packed
+	if err := unpack(m, &e); err != nil {
+		return err
+	}
+	m.SetContext(context.Background())
+	return nil
 }
 
 // parcel is a message, its envelope and what the receiving link makes of it, in one piece. It is the context of its
-// message, until a link receives that: from then on its delivery is.
+// message, until a link receives that: from then on its delivery is. Where others may have copies of the message, which
+// are in the context of this parcel too, it is not changed once it is published.
 type parcel struct {
 	msg      message.Message
 	self     [1]*message.Message // msg, as arguments
 	received atomic.Bool
+	accepted atomic.Bool // it got through dedupe
 	Delivery
 }
 
 // parcels holds those that have been opened, and are nobody's.
 var parcels = sync.Pool{New: func() any { return new(parcel) }}
 
-// recycle gives a parcel back that was received as m. Nobody else has it if m is the very message that was packed; and a
-// receiver keeps no delivery, except of a request.
+// recycle gives a parcel back that was received as m, by the function of a subscription. Nobody else has it if m is the very
+// message that was packed; and a receiver keeps no delivery, except of a request.
 func (d *Delivery) recycle(m *message.Message) {
 	p := d.parcel
 	if p == nil || m != &p.msg || d.Envelope.Type == ExecuteRequest || d.Link.bus.readers {
@@ -77,6 +89,7 @@ func pack(e *Envelope) (*message.Message, error) {
 	if e.ID == "" && e.Type.needsID() {
 		e.ID = NewID()
 	}
+	e.expire()
 	p := parcels.Get().(*parcel)
 	p.Context, p.Envelope, p.parcel = context.Background(), *e, p
 	p.msg.Payload = message.Payload(e.Body)
@@ -105,11 +118,7 @@ func carried(m *message.Message) *Envelope {
 
 // unpack writes what e would have been written as.
 func unpack(m *message.Message, e *Envelope) error {
-	if e.ID == "" {
-		e.ID = NewID()
-	}
-	e.encode()
-	e.settleDeadline()
+	e.spellOut()
 	written, err := binaryCodec{}.write(e)
 	if err == nil {
 		m.UUID, m.Metadata, m.Payload = written.UUID, written.Metadata, written.Payload

@@ -3,7 +3,6 @@ package bus
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -35,7 +34,9 @@ func (l *Link) called(m *message.Message) {
 	if l.bus.readers {
 		m.Ack() // nobody waits for it; middleware may look
 	}
-	l.receive(m)
+	if d := l.receive(m); d != nil {
+		d.recycle(m)
+	}
 }
 
 // waitEnded is all that is left of the pump's goroutine then.
@@ -66,15 +67,16 @@ func (l *Link) Deliver(m *message.Message) error {
 	return nil
 }
 
-// receive decodes one message and sends it through the inbound middleware.
-func (l *Link) receive(m *message.Message) {
+// receive decodes one message and sends it through the inbound middleware. It returns what it made of it, nil if
+// it was refused.
+func (l *Link) receive(m *message.Message) *Delivery {
 	l.receiving.Lock()
 	defer l.receiving.Unlock()
 	l.stats.received.Add(1)
 	d, err := l.open(m)
 	if err != nil {
 		l.Reject(d, err)
-		return
+		return nil
 	}
 	if l.presence != nil {
 		ok, err := l.presence.admit(d)
@@ -82,7 +84,7 @@ func (l *Link) receive(m *message.Message) {
 			l.Reject(d, err)
 		}
 		if !ok || err != nil {
-			return
+			return nil
 		}
 	}
 	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
@@ -90,23 +92,22 @@ func (l *Link) receive(m *message.Message) {
 		l.Reject(d, err)
 		if d.Envelope.Type != ExecuteResponse {
 			l.refuse(d, err)
-			return
+			return nil
 		}
 		// Whoever waits for it is told, rather than left to the timeout.
 		d.Envelope.Body, d.Envelope.Fault = nil, &Fault{Code: "internal_error", Message: "reply: " + err.Error()}
 	}
-	if e := &d.Envelope; e.Deadline > 0 && e.Expires.IsZero() {
-		e.Expires = time.Now().Add(e.Deadline)
-	}
+	d.Envelope.expire()
 	m.SetContext(d)
 	if err := l.dispatch(m); err != nil {
 		l.Reject(d, err)
 	}
-	d.recycle(m)
+	return d
 }
 
-// open finds out what m is.
+// open finds out what m is. d is not nil. Codecs and values may be somebody else's, and a panic of theirs costs this message.
 func (l *Link) open(m *message.Message) (d *Delivery, err error) {
+	defer l.recovered("codec", &err)
 	p, ok := m.Context().(*parcel)
 	if !ok || !l.Binary() {
 		d = &Delivery{Context: l.ctx, Link: l, Message: m}
@@ -118,7 +119,9 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 	if !p.received.CompareAndSwap(false, true) {
 		return &Delivery{Context: l.ctx, Link: l, Message: m}, errors.New("a parcel that was received before")
 	}
-	d = &p.Delivery
+	if d = &p.Delivery; m != &p.msg && !l.alone {
+		d = &Delivery{Envelope: p.Envelope, parcel: p}
+	}
 	d.Context, d.Link, d.Message = l.ctx, l, m
 	switch v := d.Envelope.Value; {
 	case l.bus.readers:

@@ -91,23 +91,12 @@ func (l *Link) marshal(e *Envelope) (*message.Message, error) {
 		}
 		return pack(e)
 	}
-	if e.ID == "" {
-		e.ID = NewID()
-	}
-	e.encode()
-	e.settleDeadline()
+	e.spellOut()
 	m, err := l.codec.Marshal(*e)
 	if err == nil && !l.ch.InProcess {
 		Escape(m)
 	}
 	return m, err
-}
-
-// settleDeadline says in Deadline what Expires says.
-func (e *Envelope) settleDeadline() {
-	if !e.Expires.IsZero() {
-		e.Deadline = max(time.Microsecond, time.Until(e.Expires))
-	}
 }
 
 func (l *Link) push(e *Envelope, m *message.Message) error {

@@ -142,7 +142,7 @@ func (p *peer) answer(e bus.Envelope) {
 		p.r.log.Error("answer not sent", "channel", p.link.ID(), "type", string(e.Type), "error", err.Error())
 	default:
 		p.r.log.Warn("reply replaced", "channel", p.link.ID(), "thread", e.Thread, "error", err.Error())
-		e.Body, e.Metadata = nil, nil
+		e.Body, e.Value, e.Metadata = nil, nil, nil
 		e.Fault = &bus.Fault{Code: string(Internal), Message: "the reply could not be sent: " + err.Error()}
 		if err := p.link.Send(e); errors.Is(err, bus.ErrFull) {
 			p.overflow(err)

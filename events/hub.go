@@ -125,6 +125,7 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
 	}
 	ev := &event{name: id, content: content, depth: min(depth, maxDepth-1), metadata: bus.MetadataFrom(ctx)}
+	h.prepare(ev)
 	for {
 		taken, err := h.take(ctx, ev)
 		if err != nil {
@@ -136,6 +137,19 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 		}
 		if err := h.waitRoom(ctx, id); err != nil {
 			return fmt.Errorf("emit %q: %w", id, err)
+		}
+	}
+}
+
+// prepare encodes an event that goes to a link which needs bytes, while nothing is locked.
+func (h *Hub) prepare(ev *event) {
+	if ev.content.Value == nil || isPrivate(ev.name) {
+		return
+	}
+	for _, l := range h.bus.Links() {
+		if !l.Parcels() {
+			ev.json()
+			return
 		}
 	}
 }

@@ -155,7 +155,7 @@ func (l *Listener) next() (item, bool) {
 			it := l.queue[0]
 			l.queue[0] = item{}
 			if l.queue = l.queue[1:]; len(l.queue) == 0 && cap(l.array) > keptItems {
-				l.array = nil // let it go, and start afresh
+				l.queue, l.array = nil, nil // let it go, and start afresh
 			}
 			if it.event != nil {
 				l.events--

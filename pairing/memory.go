@@ -24,7 +24,8 @@ type PubSub interface {
 type Options struct {
 	// PubSub carries the messages between the halves. It must deliver in order
 	// of publication what one goroutine publishes, and belongs to the pair, which closes it. Default: a
-	// GoChannel of the pair's own.
+	// GoChannel of the pair's own. Over bus/memory the messages are parcels: whoever else subscribes to the pair's
+	// topics has to unpack them ([bus.Unpack]), and gets them whole with PreserveContext only.
 	PubSub PubSub
 	// Codec of both halves. Default bus.Binary.
 	Codec bus.Codec
@@ -195,6 +196,16 @@ func (g *parcelGate) PublishParcels(topic string, parcels ...*message.Message) e
 		}
 	}
 	return g.pair.pubsub.Publish(topic, parcels...)
+}
+
+// TakesParcels implements [bus.ParcelPublisher].
+func (g *parcelGate) TakesParcels(string) bool {
+	select {
+	case <-g.to.open:
+		return g.to.link
+	default:
+		return false
+	}
 }
 
 // directGate is the gate of a Pub/Sub that can call its subscriber.

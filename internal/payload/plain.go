@@ -75,7 +75,7 @@ func (p *asIs) addStruct(t reflect.Type, index []int) bool {
 	for i := range t.NumField() {
 		sf := t.Field(i)
 		tag, err := parseTag(sf)
-		if err != nil || tag.skip || tag.quoted || !sf.IsExported() || sf.Anonymous {
+		if err != nil || tag.skip || tag.quoted || !sf.IsExported() || sf.Anonymous || tag.optional && hasIsZero(sf.Type) {
 			return false
 		}
 		p.size += maxEscape*len(tag.name) + len(`"":,`)
@@ -84,6 +84,12 @@ func (p *asIs) addStruct(t reflect.Type, index []int) bool {
 		}
 	}
 	return true
+}
+
+// hasIsZero reports whether values of the type say for themselves when they are zero, which is when omitzero leaves them
+// out: they need not be.
+func hasIsZero(t reflect.Type) bool {
+	return implementsAny(t, []reflect.Type{reflect.TypeFor[interface{ IsZero() bool }]()})
 }
 
 // Plain reports whether the value that v, a pointer to the type, points to need not be encoded for whoever has the
