@@ -44,8 +44,8 @@ type FleetOptions struct {
 	// CloseTimeout bounds how long Close waits for what is queued to be published, and then for the publisher and
 	// subscriber to end. Default 5 s.
 	CloseTimeout time.Duration
-	// Close releases what was made for this fleet. Called once, when it has ended. Default: nothing; pub and sub stay
-	// the caller's.
+	// Close releases what was made for this fleet. Called once, when it has ended; not if NewFleet fails. Default:
+	// nothing; pub and sub stay the caller's.
 	Close func() error
 	// Logger gets what nobody else is told. Default slog.Default().
 	Logger *slog.Logger
@@ -102,6 +102,7 @@ type Fleet struct {
 	services  map[string]*service       // guarded by mu: what the others execute, by command ID
 	calls     map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
 	serving   map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
+	early     []bus.Envelope            // guarded by mu: events that wait until the fleet is ready
 	flushes   map[string]*flushing      // guarded by mu: by the registry's ID
 	barriers  map[string]chan struct{}  // guarded by mu: of those who wait for the registry's queue, by ID
 	link      *attachment               // guarded by mu: the registry; nil before it attaches

@@ -3,6 +3,7 @@ package pairing_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -96,6 +97,66 @@ func TestFleetLease(t *testing.T) {
 		require.Empty(t, results, "a call that waits on another process has ended")
 		require.Len(t, caller.fleet.Members(), 2)
 		require.EqualValues(t, doomed, caller.fleet.Stats().Lost)
+	})
+}
+
+// TestFleetTwoAtOnce: of three processes two vanish at once, and idempotent calls go to the third.
+func TestFleetTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	bubble(t, 3, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		again := commands.Define[commands.Void, int]("again", "", commands.Options{Idempotent: true})
+		for i, m := range team {
+			require.NoError(t, commands.Register(context.Background(), m.Registry, again, func(ctx context.Context, _ commands.Void) (int, error) {
+				if i < 2 {
+					<-ctx.Done()
+				}
+				return i, ctx.Err()
+			}))
+		}
+		synctest.Wait()
+		results := make(chan error, 60)
+		for range 60 {
+			go func() {
+				got, err := commands.Execute(context.Background(), caller.Registry, again, commands.Void{})
+				if err == nil && got != 2 {
+					err = fmt.Errorf("executed by %d", got)
+				}
+				results <- err
+			}()
+		}
+		synctest.Wait()
+		for _, m := range team[:2] {
+			m.line.set(func() { m.line.cut = true })
+		}
+		for range 60 {
+			require.NoError(t, <-results)
+		}
+		require.NotZero(t, caller.fleet.Stats().Rerouted)
+	})
+}
+
+// TestFleetEarlyEvents: what is emitted before the fleet is ready arrives.
+func TestFleetEarlyEvents(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, _ []*member, _ []*atomic.Int64) {
+		heard := make(chan string, 10)
+		_, err := caller.Events().ListenRaw("e", func(_ context.Context, _ string, p json.RawMessage) { heard <- string(p) })
+		require.NoError(t, err)
+		late := prepare(t, caller.line.PubSub, "late", pairing.FleetOptions{})
+		late.line.set(func() { late.line.down = true })
+		_, err = late.RegisterChannel(context.Background(), late.fleet.Channel())
+		require.NoError(t, err)
+		for i := range 5 {
+			require.NoError(t, late.Events().EmitRaw(context.Background(), "e", json.RawMessage(strconv.Itoa(i))))
+		}
+		time.Sleep(time.Second)
+		require.Empty(t, heard)
+		late.line.set(func() { late.line.down = false })
+		require.NoError(t, late.fleet.Ready(context.Background()))
+		for i := range 5 {
+			require.Equal(t, strconv.Itoa(i), <-heard)
+		}
+		late.end(t)
 	})
 }
 
