@@ -22,6 +22,7 @@ type line struct {
 
 	mu    sync.Mutex
 	cut   bool                          // nothing comes through, and nobody is told
+	mute  bool                          // nothing goes out
 	down  bool                          // publishing fails, nothing comes in
 	fails func(m *message.Message) bool // publishing this one fails
 	hold  func(topic string) bool       // what is published there waits
@@ -43,7 +44,7 @@ func (l *line) Publish(topic string, messages ...*message.Message) error {
 		l.mu.Unlock()
 		return errDown
 	}
-	if l.cut {
+	if l.cut || l.mute {
 		l.mu.Unlock()
 		return nil
 	}
