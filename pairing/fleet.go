@@ -13,46 +13,6 @@ import (
 	"github.com/leatbus/leat/bus"
 )
 
-// FleetOptions configures a [Fleet]. Only Namespace is required.
-type FleetOptions struct {
-	// Namespace is what the processes of one fleet have in common, and others on the broker have not: letters, digits,
-	// "-" and "_", at most 64. Required.
-	Namespace string
-	// ID names this process among those of the fleet: letters, digits, "-", "_" and ".", at most 128. Two that live at
-	// once must not have the same: the one that began first ends then. Default: a random one.
-	ID string
-	// Channel is the ID of the channel, by which the registry knows the fleet. Default "fleet".
-	Channel string
-	// Topic gives a topic's name on the broker for its full name, where the broker limits letters or length: the names
-	// are <namespace>.inbox.<id>, <namespace>.discovery and <namespace>.events. It must give each name another one, the
-	// same in every process. Default: the name as it is.
-	Topic func(name string) string
-	// Lease is the time after which a process that is not heard of is taken to be gone. Each process is heard of at
-	// least every third of it. All processes should have the same. Default 6 s, at least 50 ms.
-	Lease time.Duration
-	// RequestTTL is how long a request that was received is remembered, so that it runs once however often the broker
-	// delivers it; and the time that a request without a deadline has. Default 30 s.
-	RequestTTL time.Duration
-	// DedupeKeys bounds the requests that are remembered. Default 262,144.
-	DedupeKeys int
-	// QueueSize bounds the requests and events that wait to be published on one topic; answers have twice that. At the
-	// bound the channel takes no more, and its callers wait. Default 8,192.
-	QueueSize int
-	// MaxMessageBytes bounds the payload of a request or reply where the broker takes less than the registry does: a
-	// larger request fails as invalid, a larger reply as an internal error. Default 0: the registry's own bound only.
-	MaxMessageBytes int
-	// CloseTimeout bounds how long Close waits for what is queued to be published, and then for the publisher and
-	// subscriber to end. Default 5 s.
-	CloseTimeout time.Duration
-	// Close releases what was made for this fleet. Called once, when it has ended. Default: nothing; pub and sub stay
-	// the caller's.
-	Close func() error
-	// Logger gets what nobody else is told. Default slog.Default().
-	Logger *slog.Logger
-
-	now func() time.Time // the clock that the others are told; tests set it
-}
-
 // Fleet makes many processes one channel. Each process of a namespace has a Fleet over the same broker, attached to
 // its registry:
 //
@@ -102,6 +62,7 @@ type Fleet struct {
 	services  map[string]*service       // guarded by mu: what the others execute, by command ID
 	calls     map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
 	serving   map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
+	early     []bus.Envelope            // guarded by mu: events that wait until the fleet is ready
 	flushes   map[string]*flushing      // guarded by mu: by the registry's ID
 	barriers  map[string]chan struct{}  // guarded by mu: of those who wait for the registry's queue, by ID
 	link      *attachment               // guarded by mu: the registry; nil before it attaches
@@ -182,65 +143,6 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.channel = f.newChannel()
 	return f
-}
-
-func (o *FleetOptions) check(pub message.Publisher, sub message.Subscriber) error {
-	switch {
-	case pub == nil:
-		return errors.New("no publisher")
-	case sub == nil:
-		return errors.New("no subscriber")
-	case !named(o.Namespace, "-_", 64):
-		return fmt.Errorf("invalid Namespace %q", o.Namespace)
-	case o.ID != "" && !named(o.ID, "-_.", 128):
-		return fmt.Errorf("invalid ID %q", o.ID)
-	case o.Lease < 0 || o.Lease > 0 && o.Lease < 50*time.Millisecond:
-		return fmt.Errorf("invalid Lease %v", o.Lease)
-	case o.RequestTTL < 0 || o.DedupeKeys < 0 || o.QueueSize < 0 || o.MaxMessageBytes < 0 || o.CloseTimeout < 0:
-		return errors.New("a negative number in the options")
-	}
-	return nil
-}
-
-// named reports whether s is a name of letters, digits and some others.
-func named(s, others string, limit int) bool {
-	for _, r := range s {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		other := false
-		for _, o := range others {
-			other = other || r == o
-		}
-		if !letter && !other {
-			return false
-		}
-	}
-	return s != "" && len(s) <= limit
-}
-
-func (o FleetOptions) withDefaults() FleetOptions {
-	o.ID = orDefault(o.ID, bus.NewID())
-	o.Channel = orDefault(o.Channel, "fleet")
-	o.Lease = orDefault(o.Lease, 6*time.Second)
-	o.RequestTTL = orDefault(o.RequestTTL, 30*time.Second)
-	o.DedupeKeys = orDefault(o.DedupeKeys, 1<<18)
-	o.QueueSize = orDefault(o.QueueSize, 8192)
-	o.CloseTimeout = orDefault(o.CloseTimeout, 5*time.Second)
-	o.Logger = orDefault(o.Logger, slog.Default())
-	if o.Topic == nil {
-		o.Topic = func(name string) string { return name }
-	}
-	if o.now == nil {
-		o.now = time.Now
-	}
-	return o
-}
-
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 // ID returns the name of this process in the fleet.

@@ -12,10 +12,14 @@ func (f *Fleet) emit(e *bus.Envelope) error {
 	for {
 		f.mu.Lock()
 		room := f.events.full(itemRequest)
-		if room == nil && f.isReady() {
+		switch {
+		case room != nil:
+		case f.isReady():
 			f.mail(f.events, &letter{envelope: *e})
-		} else if room == nil {
-			f.count.unsent.Add(1) // nobody is known to be there
+		case len(f.early) < f.opts.QueueSize:
+			f.early = append(f.early, *e)
+		default:
+			f.count.unsent.Add(1)
 		}
 		f.mu.Unlock()
 		if room == nil {

@@ -78,8 +78,11 @@ func (f *Fleet) cameBack(l *letter) {
 			if len(f.probed) == 3 && !f.isReady() && f.err == nil {
 				f.heard = time.Now()
 				close(f.ready)
+				for _, e := range f.early {
+					f.mail(f.events, &letter{envelope: e})
+				}
+				f.early = nil
 				f.mail(f.discovery, &letter{kind: kindHello, version: f.version})
-				fx.tell = true
 			}
 		case kindBeat, kindHello:
 			f.heard = time.Now()
@@ -94,17 +97,27 @@ func (f *Fleet) inDoubt() bool {
 	return time.Since(f.heard) > f.opts.Lease*2/3
 }
 
+// lapse drops who was not heard of for a lease. Those who go at once first serve nothing any more: no call of one is sent
+// to the other. f.mu is held.
+func (f *Fleet) lapse(now time.Time, late time.Duration, fx *effects) {
+	var gone []*member
+	for _, m := range f.members {
+		if m.heard = m.heard.Add(late); now.Sub(m.heard) >= f.opts.Lease {
+			gone = append(gone, m)
+			f.unserveAll(m)
+		}
+	}
+	for _, m := range gone {
+		f.drop(m, lapsed, fx)
+	}
+}
+
 // tick drops who was not heard of for a lease; every third of it the process says that it is there. A process that
 // did not run itself for a while, late, does not hold it against the others.
 func (f *Fleet) tick(now time.Time, late time.Duration, beat bool) {
 	f.update(func(fx *effects) {
 		f.heard = f.heard.Add(late)
-		for _, m := range f.members {
-			m.heard = m.heard.Add(late)
-			if now.Sub(m.heard) >= f.opts.Lease {
-				f.drop(m, lapsed, fx)
-			}
-		}
+		f.lapse(now, late, fx)
 		for session, at := range f.left {
 			if now.Sub(at) > 2*f.opts.Lease {
 				delete(f.left, session)

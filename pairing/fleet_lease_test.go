@@ -3,6 +3,7 @@ package pairing_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -96,6 +97,71 @@ func TestFleetLease(t *testing.T) {
 		require.Empty(t, results, "a call that waits on another process has ended")
 		require.Len(t, caller.fleet.Members(), 2)
 		require.EqualValues(t, doomed, caller.fleet.Stats().Lost)
+	})
+}
+
+// TestFleetTwoAtOnce: of three processes two vanish at once, and idempotent calls go to the third.
+func TestFleetTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	bubble(t, 3, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		again := commands.Define[commands.Void, int]("again", "", commands.Options{Idempotent: true})
+		release := make(chan struct{}) // the third is as busy as the others
+		for i, m := range team {
+			require.NoError(t, commands.Register(context.Background(), m.Registry, again, func(ctx context.Context, _ commands.Void) (int, error) {
+				if i < 2 {
+					<-ctx.Done()
+				} else {
+					<-release
+				}
+				return i, ctx.Err()
+			}))
+		}
+		synctest.Wait()
+		results := make(chan error, 60)
+		for range 60 {
+			go func() {
+				got, err := commands.Execute(context.Background(), caller.Registry, again, commands.Void{})
+				if err == nil && got != 2 {
+					err = fmt.Errorf("executed by %d", got)
+				}
+				results <- err
+			}()
+		}
+		synctest.Wait()
+		for _, m := range team[:2] {
+			m.line.set(func() { m.line.cut = true })
+		}
+		time.Sleep(10 * time.Second)
+		close(release)
+		for range 60 {
+			require.NoError(t, <-results)
+		}
+		require.NotZero(t, caller.fleet.Stats().Rerouted)
+	})
+}
+
+// TestFleetEarlyEvents: what is emitted before the fleet is ready arrives.
+func TestFleetEarlyEvents(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, _ []*member, _ []*atomic.Int64) {
+		heard := make(chan string, 10)
+		_, err := caller.Events().ListenRaw("e", func(_ context.Context, _ string, p json.RawMessage) { heard <- string(p) })
+		require.NoError(t, err)
+		late := prepare(t, caller.line.PubSub, "late", pairing.FleetOptions{})
+		late.line.set(func() { late.line.down = true })
+		_, err = late.RegisterChannel(context.Background(), late.fleet.Channel())
+		require.NoError(t, err)
+		for i := range 5 {
+			require.NoError(t, late.Events().EmitRaw(context.Background(), "e", json.RawMessage(strconv.Itoa(i))))
+		}
+		time.Sleep(time.Second)
+		require.Empty(t, heard)
+		late.line.set(func() { late.line.down = false })
+		require.NoError(t, late.fleet.Ready(context.Background()))
+		for i := range 5 {
+			require.Equal(t, strconv.Itoa(i), <-heard)
+		}
+		late.end(t)
 	})
 }
 
@@ -289,6 +355,70 @@ func TestFleetSubscriptionEnds(t *testing.T) {
 		require.EqualValues(t, 3, caller.fleet.Stats().Resubscribed)
 		time.Sleep(time.Minute)
 		require.Len(t, caller.fleet.Members(), 1)
+	})
+}
+
+// TestFleetReplyOfAnother: only the process that has the call can answer it.
+func TestFleetReplyOfAnother(t *testing.T) {
+	t.Parallel()
+	bubble(t, 2, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, runs []*atomic.Int64) {
+		var request *message.Message
+		caller.line.set(func() {
+			caller.line.fails = func(m *message.Message) bool {
+				if m.Metadata["leat-type"] == string(bus.ExecuteRequest) {
+					request = m
+				}
+				return false
+			}
+		})
+		results := calling(caller, "wait", 1)
+		synctest.Wait()
+		other := caller.fleet.Members()[0]
+		if runs[0].Load() == 1 {
+			other = caller.fleet.Members()[1]
+		}
+		reply, err := bus.Binary.Marshal(bus.Envelope{ID: "r", Type: bus.ExecuteResponse, Thread: request.Metadata["leat-id"]})
+		require.NoError(t, err)
+		reply.Metadata["leat-fleet-from"], reply.Metadata["leat-fleet-session"] = other.ID, other.Session
+		require.NoError(t, caller.line.PubSub.Publish("test.inbox.caller", reply))
+		synctest.Wait()
+		require.Empty(t, results)
+		require.EqualValues(t, 1, caller.fleet.Stats().Late)
+		require.Equal(t, 1, caller.fleet.Stats().Pending)
+	})
+}
+
+// TestFleetUnheardCaller: a caller that the others do not hear any more, while it hears them, is told that they have
+// given it up.
+func TestFleetUnheardCaller(t *testing.T) {
+	t.Parallel()
+	bubble(t, 2, pairing.FleetOptions{}, func(t *testing.T, caller *member, _ []*member, _ []*atomic.Int64) {
+		results := calling(caller, "wait", 10)
+		synctest.Wait()
+		caller.line.set(func() { caller.line.mute = true })
+		for range 10 {
+			got := <-results
+			require.ErrorIs(t, got.err, commands.ErrChannelDisconnected)
+			require.LessOrEqual(t, got.after, 8*time.Second)
+		}
+	})
+}
+
+// TestFleetUnheardWithdrawal: where nobody has heard that a command is gone, the first call finds out.
+func TestFleetUnheardWithdrawal(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{Lease: time.Hour}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		team[0].line.set(func() {
+			team[0].line.fails = func(m *message.Message) bool { return m.Metadata["leat-fleet-kind"] == "change" }
+		})
+		require.True(t, team[0].Unregister("echo"))
+		synctest.Wait()
+		require.Contains(t, caller.fleet.Members()[0].Commands, "echo")
+		_, err := caller.ExecuteRaw(context.Background(), "echo", nil)
+		require.ErrorIs(t, err, commands.ErrNotFound)
+		synctest.Wait()
+		require.Equal(t, []string{"wait"}, caller.fleet.Members()[0].Commands)
+		require.Len(t, caller.Commands(), 1)
 	})
 }
 

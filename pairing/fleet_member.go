@@ -76,9 +76,7 @@ func (f *Fleet) drop(m *member, why departure, fx *effects) {
 	if why == leaves || why == drained {
 		f.left[m.session] = time.Now()
 	}
-	for id := range m.commands {
-		f.unserve(m, id)
-	}
+	f.unserveAll(m)
 	f.tellNews()
 	for _, s := range m.serving {
 		delete(f.serving, s.id)
@@ -134,6 +132,13 @@ func (f *Fleet) unserve(m *member, id string) {
 	if len(s.servers) == 0 {
 		delete(f.services, id)
 		f.dirty[id] = true
+	}
+}
+
+// unserveAll notes that m executes nothing any more. f.mu is held.
+func (f *Fleet) unserveAll(m *member) {
+	for id := range m.commands {
+		f.unserve(m, id)
 	}
 }
 

@@ -22,6 +22,7 @@ type line struct {
 
 	mu    sync.Mutex
 	cut   bool                          // nothing comes through, and nobody is told
+	mute  bool                          // nothing goes out
 	down  bool                          // publishing fails, nothing comes in
 	fails func(m *message.Message) bool // publishing this one fails
 	hold  func(topic string) bool       // what is published there waits
@@ -43,7 +44,7 @@ func (l *line) Publish(topic string, messages ...*message.Message) error {
 		l.mu.Unlock()
 		return errDown
 	}
-	if l.cut {
+	if l.cut || l.mute {
 		l.mu.Unlock()
 		return nil
 	}
@@ -118,7 +119,19 @@ func (m *member) end(t testing.TB) {
 	require.NoError(t, m.Close())
 }
 
+// join makes a process and waits until it is part of the fleet.
 func join(t testing.TB, ps *memory.PubSub, id string, o pairing.FleetOptions) *member {
+	t.Helper()
+	m := prepare(t, ps, id, o)
+	l, err := m.RegisterChannel(context.Background(), m.fleet.Channel())
+	require.NoError(t, err)
+	require.NoError(t, m.fleet.Ready(context.Background()))
+	<-l.Ready()
+	return m
+}
+
+// prepare makes a process whose registry and fleet do not know each other yet.
+func prepare(t testing.TB, ps *memory.PubSub, id string, o pairing.FleetOptions) *member {
 	t.Helper()
 	m := &member{line: &line{PubSub: ps, held: map[string][]*message.Message{}, subs: map[string]context.CancelFunc{}}}
 	var err error
@@ -127,9 +140,5 @@ func join(t testing.TB, ps *memory.PubSub, id string, o pairing.FleetOptions) *m
 	o.Namespace, o.ID, o.Logger = "test", id, slog.New(slog.DiscardHandler)
 	m.fleet, err = pairing.NewFleet(context.Background(), m.line, m.line, o)
 	require.NoError(t, err)
-	l, err := m.RegisterChannel(context.Background(), m.fleet.Channel())
-	require.NoError(t, err)
-	require.NoError(t, m.fleet.Ready(context.Background()))
-	<-l.Ready()
 	return m
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -43,7 +42,6 @@ const (
 	keyPart    = "leat-fleet-part"    // of a list: "1/3"
 	keyThread  = "leat-fleet-thread"  // of a flush
 	keyDrained = "leat-fleet-drained" // of a bye: what was not answered was not executed
-	keyEscaped = "leat-fleet-escaped" // values of entries that are not leat's are percent-encoded
 )
 
 // process is one life of one process.
@@ -86,7 +84,7 @@ func (l *letter) seal() (*message.Message, error) {
 		if m, err = bus.Binary.Marshal(l.envelope); err != nil {
 			return nil, err
 		}
-		escapeMetadata(m.Metadata, l.envelope.Metadata)
+		bus.Escape(m)
 	} else {
 		m = message.NewMessage(bus.NewID(), l.body)
 		m.Metadata[keyKind] = l.kind
@@ -142,9 +140,7 @@ func open(m *message.Message) (l letter, err error) {
 		l.body = m.Payload
 		return l, nil
 	}
-	if l.envelope, err = bus.Binary.Unmarshal(m); err == nil && md[keyEscaped] != "" {
-		err = unescapeMetadata(l.envelope.Metadata)
-	}
+	l.envelope, err = bus.Binary.Unmarshal(m)
 	return l, err
 }
 
@@ -159,44 +155,6 @@ func number(md message.Metadata, key string, err *error) int64 {
 		*err = fmt.Errorf("metadata %s: %w", key, bad)
 	}
 	return n
-}
-
-// escapeMetadata protects the values of entries that are not leat's own: brokers trim spaces and refuse newlines.
-func escapeMetadata(to, entries message.Metadata) {
-	for k, v := range entries {
-		if _, there := to[k]; !there || plain(v) {
-			continue
-		}
-		to[k], to[keyEscaped] = url.PathEscape(v), "1"
-	}
-	if to[keyEscaped] == "" {
-		return
-	}
-	for k, v := range entries { // all or none: a plain value may look like an escaped one
-		if _, there := to[k]; there {
-			to[k] = url.PathEscape(v)
-		}
-	}
-}
-
-func unescapeMetadata(entries message.Metadata) error {
-	for k, v := range entries {
-		plain, err := url.PathUnescape(v)
-		if err != nil {
-			return fmt.Errorf("metadata %s: %w", k, err)
-		}
-		entries[k] = plain
-	}
-	return nil
-}
-
-func plain(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // maxPart bounds the body of a notice about commands, in bytes; maxParts the notices that one list is made of.

@@ -179,10 +179,14 @@ func (k *fleetKit) rest(all ...*node) {
 	k.t.Helper()
 	for _, n := range all {
 		k.settled(n.Registry)
-		k.eventually("nothing is pending in "+n.ID(), func() bool {
-			s := n.fleet.Stats()
+		var s pairing.FleetStats
+		k.poll(func() bool {
+			s = n.fleet.Stats()
 			return s.Pending == 0 && s.Serving == 0 && s.Queued == 0
-		})
+		}, patience)
+		require.Zerof(k.t, s.Pending, "%s: calls that wait: %+v", n.ID(), s)
+		require.Zerof(k.t, s.Serving, "%s: requests that are served: %+v", n.ID(), s)
+		require.Zerof(k.t, s.Queued, "%s: messages that wait: %+v", n.ID(), s)
 	}
 }
 
