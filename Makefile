@@ -43,7 +43,8 @@ bench-ratios: ## name, value, bound, ok or short: one ratio a line
 .PHONY: bench-charts
 bench-charts: ## measure, and draw docs/charts and docs/performance.md
 	go run ./bench/cmd/leatbench table -json docs/charts/results.json
-	go run ./bench/cmd/leatbench charts -page docs/performance.md
+	go run ./bench/cmd/leatbench ratios >docs/charts/ratios.tsv
+	go run ./bench/cmd/leatbench charts -page docs/performance.md -ratios docs/charts/ratios.tsv
 
 .PHONY: ci
 ci: ## everything that CI runs

@@ -11,8 +11,8 @@ import (
 	"github.com/leatbus/leat/bench/internal/results"
 )
 
-// charts draws the results and, if page is set, puts the tables into it.
-func charts(from, into, page string) error {
+// charts draws the results and, if page is set, puts the tables into it, and the ratios where they are in a file.
+func charts(from, into, page, ratios string) error {
 	r, err := results.Read(from)
 	if err != nil {
 		return err
@@ -44,7 +44,34 @@ func charts(from, into, page string) error {
 	if page == "" {
 		return nil
 	}
-	return fillPage(r, page)
+	var tables bytes.Buffer
+	r.Markdown(&tables)
+	if err := fillPage(page, "tables", tables.String()); err != nil || ratios == "" {
+		return err
+	}
+	table, err := ratioTable(ratios)
+	if err != nil {
+		return err
+	}
+	return fillPage(page, "ratios", table)
+}
+
+// ratioTable is what the ratios subcommand has printed, as Markdown.
+func ratioTable(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	table := "| ratio | value | bound | |\n|---|---:|---:|---|\n"
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.TrimSpace(line), "\t")
+		if len(cells) != 4 {
+			return "", fmt.Errorf("%s: %q is no ratio", path, line)
+		}
+		bound := strings.NewReplacer("<=", "≤ ", ">=", "≥ ").Replace(cells[2])
+		table += fmt.Sprintf("| %s | %s | %s | %s |\n", cells[0], cells[1], bound, cells[3])
+	}
+	return table, nil
 }
 
 func chartOf(s results.Section) chart.Chart {
@@ -78,22 +105,17 @@ func save(into, name, svg string) error {
 	return os.WriteFile(filepath.Join(into, name+".svg"), []byte(svg), 0o644)
 }
 
-const (
-	beginMark = "<!-- tables -->\n"
-	endMark   = "<!-- /tables -->"
-)
-
-func fillPage(r *results.Results, path string) error {
+// fillPage replaces what is between the marks of that name.
+func fillPage(path, name, with string) error {
+	begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(text), beginMark)
-	_, after, ok2 := strings.Cut(rest, endMark)
+	before, rest, ok := strings.Cut(string(text), begin)
+	_, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		return fmt.Errorf("%s: no marks for the tables", path)
+		return fmt.Errorf("%s: no marks for the %s", path, name)
 	}
-	var tables bytes.Buffer
-	r.Markdown(&tables)
-	return os.WriteFile(path, []byte(before+beginMark+"\n"+tables.String()+"\n"+endMark+after), 0o644)
+	return os.WriteFile(path, []byte(before+begin+"\n"+with+"\n"+end+after), 0o644)
 }

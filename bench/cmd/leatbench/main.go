@@ -2,9 +2,9 @@
 //
 //	leatbench table  [-short] [-json FILE]      tables as Markdown; FILE gets the numbers
 //	leatbench ratios [-short]                   name, value, bound and ok or short, one ratio a line
-//	leatbench charts [-from FILE] [-into DIR] [-page FILE]
+//	leatbench charts [-from FILE] [-into DIR] [-page FILE [-ratios FILE]]
 //
-// Charts draws what table has written, and puts the tables between the marks in the page.
+// Charts draws what table has written, and puts the tables, and the ratios, between the marks in the page.
 package main
 
 import (
@@ -51,10 +51,11 @@ func run(args []string, out, log io.Writer) error {
 		from := flags.String("from", "docs/charts/results.json", "the numbers, from table -json")
 		into := flags.String("into", "docs/charts", "where the SVG files go")
 		page := flags.String("page", "", "a Markdown `FILE` whose tables are replaced")
+		ratios := flags.String("ratios", "", "what the ratios subcommand has printed, for the page")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return charts(*from, *into, *page)
+		return charts(*from, *into, *page, *ratios)
 	}
 	return fmt.Errorf("no subcommand %q: table, ratios or charts", args[0])
 }

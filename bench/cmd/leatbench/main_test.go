@@ -31,10 +31,13 @@ func TestRatiosPrintsOneWellFormedLineEach(t *testing.T) {
 func TestTableThenCharts(t *testing.T) {
 	dir := t.TempDir()
 	file, page := filepath.Join(dir, "results.json"), filepath.Join(dir, "page.md")
-	require.NoError(t, os.WriteFile(page, []byte("before\n"+beginMark+"numbers of last year\n"+endMark+"\nafter\n"), 0o600))
+	require.NoError(t, os.WriteFile(page, []byte("before\n<!-- ratios -->\nratios of last year\n<!-- /ratios -->\n"+
+		"<!-- tables -->\nnumbers of last year\n<!-- /tables -->\nafter\n"), 0o600))
+	ratios := filepath.Join(dir, "ratios.tsv")
+	require.NoError(t, os.WriteFile(ratios, []byte("a/b\t1.500\t<=2\tok\nc/d\t1.500\t>=2\tshort\n"), 0o600))
 	var out bytes.Buffer
 	require.NoError(t, run([]string{"table", "-short", "-json", file}, &out, io.Discard))
-	require.NoError(t, run([]string{"charts", "-from", file, "-into", dir, "-page", page}, io.Discard, io.Discard))
+	require.NoError(t, run([]string{"charts", "-from", file, "-into", dir, "-page", page, "-ratios", ratios}, io.Discard, io.Discard))
 	for _, name := range []string{"calls", "callers", "payload", "hops", "events", "scaling"} {
 		assert.FileExists(t, filepath.Join(dir, name+".svg"))
 	}
@@ -42,6 +45,7 @@ func TestTableThenCharts(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, string(text), "last year")
 	assert.Contains(t, string(text), out.String())
+	assert.Contains(t, string(text), "| a/b | 1.500 | ≤ 2 | ok |\n| c/d | 1.500 | ≥ 2 | short |\n")
 	assert.Contains(t, string(text), "after\n")
 }
 
