@@ -41,6 +41,10 @@ type ParcelSubscriber interface {
 	SubscribeParcels(ctx context.Context, topic string) (<-chan *message.Message, error)
 }
 
+// Pack makes the parcel of e, for who hands messages to a link's [FuncSubscriber] function himself. It must not be
+// looked at after that. It refuses what the codecs refuse, but gives a request without ID one.
+func Pack(e Envelope) (*message.Message, error) { return pack(&e) }
+
 // Unpack writes the metadata and the payload of a parcel, and takes the parcel out of its context, so that it is a
 // message like any other. It does nothing to one that is. Others who have got copies of m are not affected.
 func Unpack(m *message.Message) error {

@@ -51,6 +51,14 @@ func (p registryPublisher) Publish(_ string, messages ...*message.Message) error
 	return nil
 }
 
+// PublishParcels implements bus.ParcelPublisher: the envelope is what is wanted.
+func (p registryPublisher) PublishParcels(topic string, parcels ...*message.Message) error {
+	return p.Publish(topic, parcels...)
+}
+
+// TakesParcels implements bus.ParcelPublisher. What comes out on the other side of the fleet are none.
+func (registryPublisher) TakesParcels(string) bool { return false }
+
 // Close does nothing: the channel closes the fleet.
 func (registryPublisher) Close() error { return nil }
 
@@ -148,7 +156,7 @@ func (f *Fleet) hand(es ...bus.Envelope) {
 		if es[i].ID == "" {
 			es[i].ID = bus.NewID()
 		}
-		m, err := bus.Binary.Marshal(es[i])
+		m, err := bus.Pack(es[i])
 		if err != nil {
 			f.count.rejected.Add(1)
 			f.log.Warn("message rejected", "type", string(es[i].Type), "error", err.Error())
