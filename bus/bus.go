@@ -117,6 +117,13 @@ type ValueReceiver interface {
 	ReceivesValues()
 }
 
+// FeatureReceiver is a receiver that is told when the peer has said which features it has, or others than before. Like
+// Receive, Learned must not block.
+type FeatureReceiver interface {
+	Receiver
+	Learned()
+}
+
 // New returns a bus without links. It has no goroutine of its own.
 func New(o Options) *Bus {
 	o = o.withDefaults()

@@ -45,6 +45,7 @@ const (
 	keyFeatures = "leat-features"
 	keyKey      = "leat-key"
 	keyIdem     = "leat-idempotent"
+	keyGroups   = "leat-groups" // each with a comma before it; a comma alone is none
 )
 
 // newMessage returns a message to be published. It has no channels for acks,
@@ -76,6 +77,9 @@ func putExtras(m message.Metadata, e *Envelope) {
 	}
 	if e.Idempotent {
 		m[keyIdem] = "1"
+	}
+	if e.Groups != nil {
+		m[keyGroups] = "," + strings.Join(e.Groups, ",")
 	}
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
@@ -110,6 +114,8 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			e.Key, err = unescape(v)
 		case keyIdem:
 			e.Idempotent = true
+		case keyGroups:
+			e.Groups, err = parseGroups(v)
 		case keyUnrouted:
 			if e.Fault != nil {
 				e.Fault.Unrouted = true
@@ -141,6 +147,18 @@ func parseMicros(s string) (time.Duration, error) {
 		return 0, strconv.ErrRange
 	}
 	return time.Duration(n) * time.Microsecond, nil
+}
+
+// parseGroups reads names, each with a comma before it.
+func parseGroups(s string) ([]string, error) {
+	names, ok := strings.CutPrefix(s, ",")
+	switch {
+	case !ok:
+		return nil, strconv.ErrSyntax
+	case names == "":
+		return []string{}, nil
+	}
+	return strings.Split(names, ","), nil
 }
 
 func parseCount(s string) (int, error) {

@@ -103,6 +103,8 @@ func (e *Envelope) fits() error {
 		return fmt.Errorf("%s: unexpected payload", e.Type)
 	case e.Type == ListResponse && (len(e.Body) == 0 || e.Body[0] != '['):
 		return fmt.Errorf("%s: no array of definitions", e.Type)
+	case e.Type == Group && e.Key == "":
+		return fmt.Errorf("%s: no name", e.Type)
 	}
 	switch e.Type {
 	case RegisterRequest:
@@ -133,7 +135,7 @@ func (t Type) shape() (s shape, known bool) {
 		return shape{thread: true, body: true}, true
 	case Cancel, Flushed:
 		return shape{thread: true}, true
-	case Withdraw:
+	case Withdraw, Group:
 		return shape{name: true}, true
 	case ListRequest, Goodbye, Flush, Ping:
 		return shape{}, true

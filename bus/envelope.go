@@ -30,12 +30,13 @@ const (
 	Flush    Type = "flush"    // answer with Flushed once everything before this is accepted
 	Flushed  Type = "flushed"  // the answer; Thread is the ID of the Flush
 	Ping     Type = "ping"     // the sender is there, and has nothing else to say
+	Group    Type = "group"    // a listener of the group Key, for the pattern Name, is Hops registries away; 0: no longer any
 )
 
 // Control reports whether t is a control message rather than one of the seven.
 func (t Type) Control() bool {
 	switch t {
-	case Cancel, Withdraw, Goodbye, Flush, Flushed, Ping:
+	case Cancel, Withdraw, Goodbye, Flush, Flushed, Ping, Group:
 		return true
 	}
 	return false
@@ -51,7 +52,7 @@ type Envelope struct {
 	Type Type
 	// Thread is the ID of the request that a response, Cancel or Flushed is about.
 	Thread string
-	// Name is the command ID of an ExecuteRequest or Withdraw, the event ID of an Event.
+	// Name is the command ID of an ExecuteRequest or Withdraw, the event ID of an Event, the pattern of a Group.
 	Name string
 	// Body is the request, result, event payload, the definition (RegisterRequest) or the array of
 	// definitions (ListResponse), as JSON. Nil means absent; an explicit
@@ -78,10 +79,14 @@ type Envelope struct {
 	// Hops counts the registries that forwarded it.
 	Hops int
 	// Key names what an ExecuteRequest is about: where several processes serve the command, requests with the same
-	// key go to the same one while they stay the same. Empty: to any.
+	// key go to the same one while they stay the same. Empty: to any. Of a Group it is the name.
 	Key string
 	// Idempotent says that the ExecuteRequest may be executed more than once.
 	Idempotent bool
+	// Groups are the groups of listeners that an Event is for in this process, where that is decided: by a fleet,
+	// for what it brings, and by the registry that is attached to one, for what goes there. Nil: it is not; empty: for
+	// none. Listeners without a group get the event in any case. Immutable: copies share it.
+	Groups []string
 	// Features are the control messages that the sender understands, on list messages.
 	Features Features
 	// Metadata holds the entries that are not leat's own, such as traceparent
@@ -146,6 +151,10 @@ const (
 
 	// CanPing is announced by a side that sends heartbeats and waits for them: see [Channel.Heartbeat].
 	CanPing
+
+	// CanGroup is announced by a peer in the same process, and by a fleet: it wants to know which groups of listeners
+	// there are, and takes and gives events with Envelope.Groups.
+	CanGroup
 
 	// Shared says that the peer stands for many: its commands may be executed elsewhere too. So one of them can be
 	// registered here as well, and what is registered here goes first. Links do not announce it; a fleet does.

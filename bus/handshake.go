@@ -72,8 +72,13 @@ func (l *Link) helloAgain() {
 
 // learn notes what the peer understands.
 func (l *Link) learn(e *Envelope) {
-	if e.Features != 0 {
-		l.features.Store(uint32(e.Features))
+	if e.Features == 0 || l.features.Swap(uint32(e.Features)) == uint32(e.Features) {
+		return
+	}
+	for _, r := range l.layers {
+		if r, ok := r.(FeatureReceiver); ok {
+			r.Learned()
+		}
 	}
 }
 

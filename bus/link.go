@@ -155,6 +155,9 @@ func (l *Link) Bus() *Bus { return l.bus }
 // Local reports whether the peer is trusted with private commands.
 func (l *Link) Local() bool { return l.ch.Local }
 
+// SameProcess reports whether the peer is in this process: it is local, and has no presence.
+func (l *Link) SameProcess() bool { return l.ch.Local && l.presence == nil }
+
 // Binary reports whether the messages of the link are in binary form.
 func (l *Link) Binary() bool { return l.codec == Binary }
 

@@ -55,8 +55,11 @@ func (p *presence) micros() int64 { return p.wall().UnixMicro() }
 
 // announced is what this side says that it understands.
 func (l *Link) announced() Features {
-	if l.presence != nil && l.presence.beat > 0 {
+	switch {
+	case l.presence != nil && l.presence.beat > 0:
 		return allFeatures | CanPing
+	case l.SameProcess():
+		return allFeatures | CanGroup
 	}
 	return allFeatures
 }

@@ -38,16 +38,20 @@ type Hub struct {
 
 	emitted, received, dropped, panics, misfits atomic.Uint64
 
+	attendance attendance
+
 	mu     sync.RWMutex
 	exact  map[string][]*Listener // guarded by mu: by event ID
 	wild   []*Listener            // guarded by mu: patterns with wildcards
+	groups map[string]*group      // guarded by mu: those that have listeners here, by name
 	closed bool                   // guarded by mu
 }
 
 // NewHub returns a hub on b, for links attached from now on. A
 // commands.Registry has one already.
 func NewHub(b *bus.Bus) *Hub {
-	h := &Hub{bus: b, log: b.Logger(), exact: make(map[string][]*Listener)}
+	h := &Hub{bus: b, log: b.Logger(), exact: make(map[string][]*Listener), groups: make(map[string]*group)}
+	h.attendance.init()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.wrapped = b.Wrap(innermost)
 	b.Use(func(l *bus.Link) bus.Receiver { return &receiver{h, l} })
@@ -60,6 +64,7 @@ type event struct {
 	content  payload.Content
 	depth    int
 	metadata message.Metadata
+	groups   []string // those that it is for in this process, where that was decided elsewhere; else nil
 
 	encode sync.Once // fills in body, for those who want bytes where content has none
 	body   json.RawMessage
@@ -159,8 +164,7 @@ func (h *Hub) take(ctx context.Context, ev *event) (taken bool, err error) {
 	emitErr := h.bus.Emit(func(id string) {
 		if taken, err = h.hasRoom(ctx, ev.name); taken {
 			ev.id = id
-			h.deliver(ev)
-			h.fanOut(ev, nil, bus.Envelope{})
+			h.fanOut(ev, h.deliver(ev), nil, bus.Envelope{})
 		}
 	})
 	return taken, cmp.Or(emitErr, err)
@@ -220,24 +224,37 @@ func (h *Hub) each(id string, fn func(*Listener)) {
 		fn(l)
 	}
 	for _, l := range h.wild {
-		if l.pattern.match(id) {
+		if l.pattern.Match(id) {
 			fn(l)
 		}
 	}
 }
 
-// deliver queues the event with the local listeners. It does not block.
-func (h *Hub) deliver(ev *event) {
+// deliver queues the event with the local listeners, and returns the groups of
+// those that have got it. It does not block.
+func (h *Hub) deliver(ev *event) (served []string) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	h.each(ev.name, func(l *Listener) { l.push(item{event: ev}) })
+	var grouped []*Listener
+	h.each(ev.name, func(l *Listener) {
+		if l.group != nil {
+			grouped = append(grouped, l)
+			return
+		}
+		l.push(item{event: ev})
+	})
+	if grouped != nil {
+		served = ev.divide(grouped)
+	}
+	return served
 }
 
 // fanOut queues the event with every link but the one it came from.
-func (h *Hub) fanOut(ev *event, from *bus.Link, got bus.Envelope) {
+func (h *Hub) fanOut(ev *event, served []string, from *bus.Link, got bus.Envelope) {
 	if isPrivate(ev.name) {
 		return
 	}
+	groups := h.decide(ev, served)
 	hops := 0
 	if from != nil {
 		hops = got.Hops + 1
@@ -248,6 +265,9 @@ func (h *Hub) fanOut(ev *event, from *bus.Link, got bus.Envelope) {
 		}
 		e := bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.content.Body, Value: ev.content.Value,
 			Depth: ev.depth, Hops: hops, Life: got.Life, Metadata: ev.metadata}
+		if groups != nil {
+			e.Groups = groupsFor(l, groups)
+		}
 		if !l.Parcels() {
 			e.Body, e.Value = ev.json(), nil
 		}
@@ -265,23 +285,29 @@ type receiver struct {
 	link *bus.Link
 }
 
-func (*receiver) Opened()                        {}
+func (r *receiver) Opened()                      { r.h.attendance.meet(r.link) }
+func (r *receiver) Learned()                     { r.h.attendance.greet(r.link) }
 func (*receiver) ReceivesValues()                {}
 func (*receiver) Unsent(bus.Type, string, error) {}
-func (*receiver) Closed(error)                   {}
+func (r *receiver) Closed(error)                 { r.h.attendance.part(r.link) }
 
 // Receive takes an event that was not seen before. Dedupe has reserved its ID
 // and holds the sequence: queueing is part of the same step.
 func (r *receiver) Receive(d *bus.Delivery) bool {
 	e := &d.Envelope
-	if e.Type != bus.Event {
+	switch e.Type {
+	case bus.Event:
+	case bus.Group:
+		r.attending(d)
+		return true
+	default:
 		return false
 	}
 	r.h.received.Add(1)
-	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: min(e.Depth, maxDepth-1), metadata: e.Metadata}
-	r.h.deliver(ev)
+	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: min(e.Depth, maxDepth-1), metadata: e.Metadata, groups: e.Groups}
+	served := r.h.deliver(ev)
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
-		r.h.fanOut(ev, r.link, *e)
+		r.h.fanOut(ev, served, r.link, *e)
 	}
 	return true
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/leatbus/leat/internal/pattern"
 )
 
 // Overflow is what happens when a listener's queue is full.
@@ -29,13 +31,26 @@ type ListenOptions struct {
 	QueueSize int
 	// Overflow is the policy at that bound. Default DropOldest.
 	Overflow Overflow
+	// Group names a group of listeners that share the work: each event goes to one of them. Letters, digits, "-", "_"
+	// and ".", at most 128. Default: none; the listener gets every event.
+	//
+	// Of the listeners of one registry whose patterns match, the group's take turns. Of the processes of a fleet one
+	// gets the event: the one where it was emitted, if it has a listener of the group for it, else a random one that
+	// the emitter's fleet knows to have one. So at most one process of the fleet gets it. None does if nobody listens,
+	// or nobody whom the emitter has heard of yet, and if the one that was picked ends before its listener has run.
+	//
+	// Registries that are joined by pairs are one process to the fleet: which one of them has a listener does not
+	// matter. Among themselves each is its own: a listener of the group gets the event in each of them. So it is
+	// without any fleet, and beyond links to other processes that are not of a fleet (pairing.Join).
+	Group string
 }
 
 // Listener receives events, one at a time, in its own goroutine, from its own
 // bounded queue: one that is slow or panics harms only itself.
 type Listener struct {
 	hub     *Hub
-	pattern pattern
+	pattern pattern.Pattern
+	group   *group // nil without
 	opts    ListenOptions
 	run     func(context.Context, *event)
 	ctx     context.Context
@@ -59,9 +74,9 @@ type listenerKey struct{}
 
 // listen starts a listener.
 func (h *Hub) listen(text string, opts []ListenOptions, run func(context.Context, *event)) (*Listener, error) {
-	p, err := parsePattern(text)
+	p, err := pattern.Parse(text)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("listen: %w", err)
 	}
 	var o ListenOptions
 	switch {
@@ -70,7 +85,7 @@ func (h *Hub) listen(text string, opts []ListenOptions, run func(context.Context
 	case len(opts) == 1:
 		o = opts[0]
 	}
-	if o.QueueSize < 0 || o.Overflow < DropOldest || o.Overflow > Block {
+	if o.QueueSize < 0 || o.Overflow < DropOldest || o.Overflow > Block || !isGroup(o.Group) {
 		return nil, fmt.Errorf("listen %q: invalid options %+v", text, o)
 	}
 	if o.QueueSize == 0 {
@@ -79,18 +94,29 @@ func (h *Hub) listen(text string, opts []ListenOptions, run func(context.Context
 	l := &Listener{hub: h, pattern: p, opts: o, run: run,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	l.ctx = context.WithValue(h.ctx, listenerKey{}, l)
+	h.attend(l) // first: who is told of an event that it serves has been told of it
+	if !h.admit(l) {
+		h.absent(l)
+		return nil, fmt.Errorf("listen %q: %w", text, ErrClosed)
+	}
+	return l, nil
+}
+
+// admit starts the listener, unless the hub is closed.
+func (h *Hub) admit(l *Listener) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || h.bus.Draining() {
-		return nil, fmt.Errorf("listen %q: %w", text, ErrClosed)
+		return false
 	}
-	if p.tokens == nil {
-		h.exact[text] = append(slices.Clip(h.exact[text]), l)
-	} else {
+	if text := l.pattern.String(); l.pattern.Wild() {
 		h.wild = append(slices.Clip(h.wild), l)
+	} else {
+		h.exact[text] = append(slices.Clip(h.exact[text]), l)
 	}
+	l.group = h.joinGroup(l.opts.Group)
 	go l.loop()
-	return l, nil
+	return true
 }
 
 // ListenRaw calls fn for each event whose ID matches the pattern: an event
@@ -107,7 +133,9 @@ func (h *Hub) ListenRaw(pattern string, fn func(ctx context.Context, id string, 
 // Close ends the listener: what is queued is dropped and counted. A run that
 // goes on is not waited for; Done is. Idempotent, from any goroutine.
 func (l *Listener) Close() {
-	l.hub.forget(l)
+	if l.hub.forget(l) {
+		l.hub.absent(l)
+	}
 	l.mu.Lock()
 	var left []item
 	if !l.closed {
@@ -126,21 +154,25 @@ func (l *Listener) Close() {
 // Done is closed when the listener has ended: nothing of it runs any more.
 func (l *Listener) Done() <-chan struct{} { return l.done }
 
-func (h *Hub) forget(l *Listener) {
+// forget takes a listener out of the tables, and reports whether it was there.
+func (h *Hub) forget(l *Listener) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	text, found := l.pattern.String(), false
 	without := func(ls []*Listener) []*Listener {
-		return slices.DeleteFunc(slices.Clone(ls), func(o *Listener) bool { return o == l })
+		return slices.DeleteFunc(slices.Clone(ls), func(o *Listener) bool { found = found || o == l; return o == l })
 	}
-	if l.pattern.tokens != nil {
+	if l.pattern.Wild() {
 		h.wild = without(h.wild)
-		return
-	}
-	if ls := without(h.exact[l.pattern.text]); len(ls) > 0 {
-		h.exact[l.pattern.text] = ls
+	} else if ls := without(h.exact[text]); len(ls) > 0 {
+		h.exact[text] = ls
 	} else {
-		delete(h.exact, l.pattern.text)
+		delete(h.exact, text)
 	}
+	if found {
+		h.leaveGroup(l.group)
+	}
+	return found
 }
 
 // ListenerStats counts what happened to one listener.

@@ -92,7 +92,7 @@ func (l *Listener) discard(it item) {
 	now, last := time.Now().UnixNano(), l.logged.Load()
 	if now-last > int64(10*time.Second) && l.logged.CompareAndSwap(last, now) {
 		// Whoever pushes holds the bus's sequence, and a logger is user code.
-		go l.hub.log.Warn("listener drops events", "pattern", l.pattern.text, "event", it.event.name, "dropped", n)
+		go l.hub.log.Warn("listener drops events", "pattern", l.pattern.String(), "event", it.event.name, "dropped", n)
 	}
 }
 

@@ -17,7 +17,7 @@ func (l *Listener) loop() {
 	defer func() {
 		if exited {
 			l.hub.panics.Add(1)
-			l.hub.log.Error("listener ended its goroutine", "pattern", l.pattern.text)
+			l.hub.log.Error("listener ended its goroutine", "pattern", l.pattern.String())
 			go l.loop()
 			return
 		}
@@ -43,7 +43,7 @@ func (l *Listener) handle(ev *event) {
 	defer func() {
 		if v := recover(); v != nil {
 			l.hub.panics.Add(1)
-			l.hub.log.Error("listener panicked", "pattern", l.pattern.text, "event", ev.name, "panic", v, "stack", string(debug.Stack()))
+			l.hub.log.Error("listener panicked", "pattern", l.pattern.String(), "event", ev.name, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
 	ctx := bus.WithDepth(l.ctx, ev.depth+1)
@@ -56,7 +56,7 @@ func (l *Listener) handle(ev *event) {
 		return
 	}
 	if err := l.runWrapped(ctx, ev); err != nil {
-		l.hub.log.Warn("listener failed", "pattern", l.pattern.text, "event", ev.name, "error", err.Error())
+		l.hub.log.Warn("listener failed", "pattern", l.pattern.String(), "event", ev.name, "error", err.Error())
 	}
 }
 

@@ -23,7 +23,8 @@ import (
 // the command: the less busy of two random ones, or always the same one for one key, see commands.WithKey. When that
 // process goes away, the calls that wait on it fail with ChannelDisconnected within Lease and a third, or are
 // sent to another one, once, if the command is Idempotent. A command that nobody serves is NotFound at once. An event
-// reaches every process, once, in the order of emission of its emitter. Several processes may register the same command; a
+// reaches every process, once, in the order of emission of its emitter; of the listeners of one group it reaches those of
+// one process, see events.ListenOptions. Several processes may register the same command; a
 // registry executes what is registered at it itself. Private commands and events stay in their registries, and the
 // processes are not trusted with them: the channel is not Local.
 //
@@ -59,6 +60,8 @@ type Fleet struct {
 	version   int64                     // guarded by mu: of what the others are told of own
 	members   map[string]*member        // guarded by mu: the others, by ID
 	left      map[string]time.Time      // guarded by mu: sessions that said goodbye, and when
+	attends   map[interest]bool         // guarded by mu: the groups that have listeners in this process
+	seating   seating                   // guarded by mu: those of the others
 	services  map[string]*service       // guarded by mu: what the others execute, by command ID
 	calls     map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
 	serving   map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
@@ -133,6 +136,8 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		members:  make(map[string]*member),
 		left:     make(map[string]time.Time),
 		services: make(map[string]*service),
+		attends:  make(map[interest]bool),
+		seating:  make(seating),
 		calls:    make(map[string]*call),
 		serving:  make(map[string]*served),
 		flushes:  make(map[string]*flushing),

@@ -10,7 +10,7 @@ import (
 )
 
 // features are what the fleet announces to its registry.
-const features = bus.CanCancel | bus.CanWithdraw | bus.CanFlush | bus.CanAdvertise | bus.Shared
+const features = bus.CanCancel | bus.CanWithdraw | bus.CanFlush | bus.CanAdvertise | bus.CanGroup | bus.Shared
 
 // newChannel makes the channel whose peer the fleet is.
 func (f *Fleet) newChannel() *bus.Channel {
@@ -79,6 +79,8 @@ func (f *Fleet) take(e *bus.Envelope) error {
 		return f.learn(e)
 	case bus.Withdraw:
 		f.unlearn(e.Name)
+	case bus.Group:
+		return f.attend(interest{e.Key, e.Name}, e.Hops > 0)
 	case bus.Flush:
 		f.flush(e.ID)
 	case bus.Flushed:

@@ -80,9 +80,15 @@ func (f *Fleet) tell(m *member, echo int64) {
 	if !f.draining {
 		defs = slices.SortedFunc(maps.Values(f.own), func(a, b bus.Definition) int { return strings.Compare(a.ID, b.ID) })
 	}
-	parts := split(defs)
+	var parts []catalogue
+	for _, part := range split(defs) {
+		parts = append(parts, catalogue{Add: part})
+	}
+	if !f.draining {
+		parts = append(parts, f.listGroups()...)
+	}
 	for i, part := range parts {
-		f.post(m, &letter{kind: kindList, version: f.version, echo: echo, part: i + 1, parts: len(parts), body: encode(catalogue{Add: part})})
+		f.post(m, &letter{kind: kindList, version: f.version, echo: echo, part: i + 1, parts: len(parts), body: encode(part)})
 	}
 }
 
@@ -168,7 +174,7 @@ func (f *Fleet) listed(m *member, l *letter) error {
 			m.parts = nil
 			return err
 		}
-		all.Add = append(all.Add, part.Add...)
+		all.Add, all.Join = append(all.Add, part.Add...), append(all.Join, part.Join...)
 	}
 	m.parts, m.version, m.asked = nil, l.version, time.Time{}
 	f.apply(m, all)
@@ -197,6 +203,7 @@ func (f *Fleet) apply(m *member, what catalogue) {
 	for _, def := range what.Add {
 		f.serve(m, def)
 	}
+	f.seat(m, what)
 	f.tellNews()
 }
 
@@ -210,6 +217,11 @@ func readCatalogue(data []byte) (c catalogue, err error) {
 	for _, def := range c.Add {
 		if def.ID == "" || strings.HasPrefix(def.ID, "_") {
 			return c, fmt.Errorf("commands: empty or private ID %q", def.ID)
+		}
+	}
+	for _, in := range c.Join {
+		if _, err := in.check(); err != nil {
+			return c, err
 		}
 	}
 	return c, nil

@@ -15,7 +15,7 @@ func (f *Fleet) emit(e *bus.Envelope) error {
 		switch {
 		case room != nil:
 		case f.isReady():
-			f.mail(f.events, &letter{envelope: *e})
+			f.mail(f.events, f.divide(e))
 		case len(f.early) < f.opts.QueueSize:
 			f.early = append(f.early, *e)
 		default:
@@ -42,6 +42,7 @@ func (f *Fleet) received(l *letter) {
 		m.heard = time.Now()
 	}
 	f.mu.Unlock()
+	l.envelope.Groups = picked(l.picks, f.self.session)
 	f.hand(l.envelope)
 }
 

@@ -79,7 +79,7 @@ func (f *Fleet) cameBack(l *letter) {
 				f.heard = time.Now()
 				close(f.ready)
 				for _, e := range f.early {
-					f.mail(f.events, &letter{envelope: e})
+					f.mail(f.events, f.divide(&e))
 				}
 				f.early = nil
 				f.mail(f.discovery, &letter{kind: kindHello, version: f.version})

@@ -18,6 +18,7 @@ type member struct {
 	version  int64                     // of commands; 0 before the first list
 	wanted   int64                     // the version that it is known to have
 	commands map[string]bus.Definition // what it executes
+	seats    interests                 // the groups that it has listeners of
 	parts    map[int][]byte            // of a list that is not complete
 	partsOf  int64                     // their version
 	calls    map[string]*call          // requests that wait for its answer, by ID
@@ -52,7 +53,7 @@ func (f *Fleet) meet(l *letter, fx *effects) *member {
 	}
 	m = &member{
 		process: l.process, box: f.newOutbox(f.opts.Topic(f.opts.Namespace + ".inbox." + l.id)), heard: time.Now(),
-		commands: make(map[string]bus.Definition), calls: make(map[string]*call), serving: make(map[string]*served),
+		commands: make(map[string]bus.Definition), seats: make(interests), calls: make(map[string]*call), serving: make(map[string]*served),
 	}
 	f.members[l.id] = m
 	fx.log(func() { f.log.Info("process joined", "id", l.id, "session", l.session) })
@@ -135,11 +136,12 @@ func (f *Fleet) unserve(m *member, id string) {
 	}
 }
 
-// unserveAll notes that m executes nothing any more. f.mu is held.
+// unserveAll notes that m executes nothing any more, and listens to nothing. f.mu is held.
 func (f *Fleet) unserveAll(m *member) {
 	for id := range m.commands {
 		f.unserve(m, id)
 	}
+	f.seat(m, catalogue{Clear: true})
 }
 
 // same reports whether two definitions say the same.
@@ -155,6 +157,7 @@ type Member struct {
 	ID          string
 	Session     string        // begins anew each time that the process does
 	Commands    []string      // that it executes, sorted
+	Groups      []string      // that it has listeners of, sorted; see events.ListenOptions
 	Outstanding int           // requests of this process's that it has not answered
 	Heard       time.Time     // when it was heard of last
 	ClockOffset time.Duration // how far its clock is ahead of this process's; 0 before it was measured
@@ -166,7 +169,7 @@ func (f *Fleet) Members() []Member {
 	defer f.mu.Unlock()
 	all := make([]Member, 0, len(f.members))
 	for _, m := range f.members {
-		all = append(all, Member{ID: m.id, Session: m.session, Commands: slices.Sorted(maps.Keys(m.commands)),
+		all = append(all, Member{ID: m.id, Session: m.session, Commands: slices.Sorted(maps.Keys(m.commands)), Groups: m.groups(),
 			Outstanding: len(m.calls), Heard: m.heard, ClockOffset: m.clock.offset})
 	}
 	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })

@@ -41,6 +41,7 @@ const (
 	keyVersion = "leat-fleet-version" // of the sender's commands
 	keyPart    = "leat-fleet-part"    // of a list: "1/3"
 	keyThread  = "leat-fleet-thread"  // of a flush
+	keyPicks   = "leat-fleet-picks"   // of an event: "group=session,…", who is to serve it for each group
 	keyDrained = "leat-fleet-drained" // of a bye: what was not answered was not executed
 )
 
@@ -71,6 +72,7 @@ type letter struct {
 	version     int64  // 0 is absent
 	part, parts int    // 0 is absent
 	thread      string // may be empty
+	picks       string // of an event; may be empty
 	drained     bool
 	body        []byte       // of a notice
 	envelope    bus.Envelope // of a bus message
@@ -92,6 +94,7 @@ func (l *letter) seal() (*message.Message, error) {
 	m.Metadata[keyFrom], m.Metadata[keySession] = l.id, l.session
 	putText(m.Metadata, keyTo, l.to)
 	putText(m.Metadata, keyThread, l.thread)
+	putText(m.Metadata, keyPicks, l.picks)
 	putNumber(m.Metadata, keySent, l.sent)
 	putNumber(m.Metadata, keyEcho, l.echo)
 	putNumber(m.Metadata, keyExpires, l.expires)
@@ -120,7 +123,7 @@ func putNumber(m message.Metadata, key string, v int64) {
 // open reads a message. What it does not understand it refuses.
 func open(m *message.Message) (l letter, err error) {
 	md := m.Metadata
-	l.kind, l.to, l.thread = md[keyKind], md[keyTo], md[keyThread]
+	l.kind, l.to, l.thread, l.picks = md[keyKind], md[keyTo], md[keyThread], md[keyPicks]
 	l.process = process{md[keyFrom], md[keySession]}
 	if l.id == "" || l.session == "" {
 		return l, errors.New("not a fleet's message: no sender")
@@ -163,11 +166,13 @@ const (
 	maxParts = 1 << 16
 )
 
-// catalogue is the body of a change and of a list: Clear comes first, then Remove, then Add.
+// catalogue is the body of a change and of a list: Clear comes first, then Remove and Leave, then Add and Join.
 type catalogue struct {
 	Clear  bool             `json:"clear,omitempty"`
 	Remove []string         `json:"remove,omitempty"`
 	Add    []bus.Definition `json:"add,omitempty"`
+	Leave  []interest       `json:"leave,omitempty"` // groups, not commands
+	Join   []interest       `json:"join,omitempty"`
 }
 
 // split cuts definitions into lists whose JSON stays within maxPart, as far as single ones do. It returns at least one.
