@@ -58,6 +58,7 @@ func fleetGroups() []fleetGroup {
 		{"choice", fleetChoice()},
 		{"tree", fleetTree()},
 		{"events", fleetEvents()},
+		{"listener_groups", fleetListenerGroups()},
 		{"departures", fleetDepartures()},
 		{"life_cycle", fleetLife()},
 		{"redelivery", fleetRedelivery()},
