@@ -17,4 +17,7 @@
 // A listener has its own goroutine and its own bounded queue; what does not
 // fit is dropped by its policy, and counted. Emit does not wait for listeners;
 // [Hub.Flush] does. Patterns are in NATS style: "user.*", "user.>".
+//
+// Listeners that share work have a [ListenOptions.Group]: one of them gets each
+// event, in turn, and in a fleet those of one process.
 package events

@@ -52,7 +52,7 @@ func (h *Hub) leaveGroup(g *group) {
 }
 
 // divide queues the event with one of the listeners of each group that it is
-// for, in turn, and returns these groups. Each of the listeners has one.
+// for, and returns these groups. Each of the listeners has one.
 func (ev *event) divide(listeners []*Listener) (served []string) {
 	for i, l := range listeners {
 		g := l.group
@@ -60,26 +60,28 @@ func (ev *event) divide(listeners []*Listener) (served []string) {
 		if slices.ContainsFunc(listeners[:i], of) || ev.groups != nil && !slices.Contains(ev.groups, g.name) {
 			continue
 		}
-		count := 0
+		members := make([]*Listener, 0, len(listeners)-i)
 		for _, o := range listeners[i:] {
 			if of(o) {
-				count++
+				members = append(members, o)
 			}
 		}
-		turn := int((g.turn.Add(1) - 1) % uint64(count))
-		for _, o := range listeners[i:] {
-			if !of(o) {
-				continue
-			}
-			if turn == 0 {
-				o.push(item{event: ev})
-				break
-			}
-			turn--
-		}
+		g.next(members).push(item{event: ev})
 		served = append(served, g.name)
 	}
 	return served
+}
+
+// next returns the listener whose turn it is; or the next one that has room, if
+// there is one.
+func (g *group) next(members []*Listener) *Listener {
+	turn := int((g.turn.Add(1) - 1) % uint64(len(members)))
+	for i := range members {
+		if l := members[(turn+i)%len(members)]; l.hasRoom() {
+			return l
+		}
+	}
+	return members[turn]
 }
 
 // dividing is what a fleet understands: it gives each group to one process.

@@ -167,6 +167,31 @@ func TestGroupOverPairsEachRegistryIsItsOwn(t *testing.T) {
 	}
 }
 
+// A listener that is stuck costs the group no event while another has room.
+func TestGroupPassesOverWhoHasNoRoom(t *testing.T) {
+	t.Parallel()
+	h, _ := newHub(t, bus.Options{})
+	release, begun := make(chan struct{}), make(chan struct{}, 100)
+	stuck, err := h.ListenRaw("e", func(context.Context, string, json.RawMessage) {
+		begun <- struct{}{}
+		<-release
+	}, events.ListenOptions{Group: "g", QueueSize: 2})
+	require.NoError(t, err)
+	emit(t, h, "e", "0")
+	await(t, begun)
+	works := record(t, h, "e", inGroup("g"))
+	for i := range 50 {
+		emit(t, h, "e", fmt.Sprint(i+1))
+	}
+	await(t, works.reached(48))
+	assert.Equal(t, 2, stuck.Stats().Queued)
+	close(release)
+	require.NoError(t, h.Flush(within(t)))
+	assert.EqualValues(t, 3, stuck.Stats().Handled)
+	assert.Zero(t, stuck.Stats().Dropped)
+	assert.Len(t, works.all(), 48)
+}
+
 // Events without groups pay nothing for those that there are.
 func TestGroupsCostOtherEventsNoAllocation(t *testing.T) {
 	measure := func(opts ...events.ListenOptions) float64 {

@@ -20,7 +20,8 @@ const (
 	DropOldest Overflow = iota
 	// DropNewest drops the event that has just come.
 	DropNewest
-	// Block makes a local emitter wait for room. Events from peers cannot
+	// Block makes a local emitter wait for room, also where another listener
+	// of the same group would get the event. Events from peers cannot
 	// wait, since that would hold up the link: for them it is DropOldest.
 	Block
 )
@@ -34,14 +35,16 @@ type ListenOptions struct {
 	// Group names a group of listeners that share the work: each event goes to one of them. Letters, digits, "-", "_"
 	// and ".", at most 128. Default: none; the listener gets every event.
 	//
-	// Of the listeners of one registry whose patterns match, the group's take turns. Of the processes of a fleet one
+	// Of the listeners of one registry whose patterns match, the group's take turns; one whose queue is full is passed
+	// over while another has room. Of the processes of a fleet one
 	// gets the event: the one where it was emitted, if it has a listener of the group for it, else a random one that
 	// the emitter's fleet knows to have one. So at most one process of the fleet gets it. None does if nobody listens,
 	// or nobody whom the emitter has heard of yet, and if the one that was picked ends before its listener has run.
 	//
 	// Registries that are joined by pairs are one process to the fleet: which one of them has a listener does not
 	// matter. Among themselves each is its own: a listener of the group gets the event in each of them. So it is
-	// without any fleet, and beyond links to other processes that are not of a fleet (pairing.Join).
+	// without any fleet, and beyond links to other processes that are not of a fleet (pairing.Join). Processes of a
+	// fleet that reach each other in another way as well may serve a group twice, or not at all.
 	Group string
 }
 

@@ -128,6 +128,13 @@ func (l *Listener) awaitRoom(ctx context.Context) <-chan struct{} {
 	return l.room
 }
 
+// hasRoom reports whether nothing would be dropped for one event more.
+func (l *Listener) hasRoom() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.closed && l.events < l.opts.QueueSize
+}
+
 // waitRoom waits until there is room for an event.
 func (l *Listener) waitRoom(ctx context.Context) error {
 	for {
