@@ -49,3 +49,25 @@ func ExampleHub_ListenRaw() {
 	// user.created {"name":"Ada"}
 	// user.address.changed
 }
+
+func ExampleListenOptions_group() {
+	ctx := context.Background()
+	b := bus.New(bus.Options{})
+	defer b.Close()
+	hub := events.NewHub(b)
+	defer hub.Close()
+
+	for _, clerk := range []string{"Ada", "Bob"} {
+		_, _ = events.Listen(hub, UserCreated, func(_ context.Context, u User) {
+			fmt.Println(clerk, "welcomes", u.Name)
+		}, events.ListenOptions{Group: "clerks"})
+	}
+	for _, name := range []string{"Cid", "Dora", "Eve"} {
+		_ = events.Emit(ctx, hub, UserCreated, User{Name: name})
+		_ = hub.Flush(ctx)
+	}
+	// Output:
+	// Ada welcomes Cid
+	// Bob welcomes Dora
+	// Ada welcomes Eve
+}

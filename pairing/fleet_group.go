@@ -145,6 +145,19 @@ func (f *Fleet) divide(e *bus.Envelope) *letter {
 	return l
 }
 
+// checkPicks refuses what divide cannot have written.
+func checkPicks(picks string) error {
+	if picks == "" {
+		return nil
+	}
+	for pick := range strings.SplitSeq(picks, ",") {
+		if group, who, _ := strings.Cut(pick, "="); !named(group, "-_.", 128) || who == "" {
+			return fmt.Errorf("no group and session: %q", pick)
+		}
+	}
+	return nil
+}
+
 // picked returns the groups for which the picks name the session: never nil, since it is decided.
 func picked(picks, session string) []string {
 	groups := nobody

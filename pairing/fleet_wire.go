@@ -139,6 +139,9 @@ func open(m *message.Message) (l letter, err error) {
 			return l, fmt.Errorf("metadata %s: %q", keyPart, v)
 		}
 	}
+	if err := checkPicks(l.picks); err != nil {
+		return l, fmt.Errorf("metadata %s: %w", keyPicks, err)
+	}
 	if l.kind != "" {
 		l.body = m.Payload
 		return l, nil

@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
 	"github.com/leatbus/leat/pairing"
@@ -26,6 +28,8 @@ func fleetListenerGroups() []fleetStatement {
 		{"listeners_come_and_go", groupMembersComeAndGo, nil},
 		{"one_leaves_and_one_dies_under_load", groupDepartures, nil},
 		{"redelivered_three_times", groupsThrice, nil},
+		{"what_is_emitted_while_it_attaches_runs_once_at_most", groupWhileAttaching, nil},
+		{"nonsense_about_groups_is_rejected", groupNonsense, nil},
 		{"a_child_listens_for_its_process", groupInTree, nil},
 		{"in_the_process_that_is_picked_each_registry_is_its_own", groupInWholeTree, nil},
 		{"what_was_heard_in_a_circle_is_forgotten", groupInCircle, nil},
@@ -302,6 +306,68 @@ func groupsThrice(k *fleetKit) {
 	}
 	k.still(registries(all...)...)
 	k.once(sum, 100, 1, "the group")
+}
+
+// groupWhileAttaching emits before the registry can know that it talks to a fleet.
+func groupWhileAttaching(k *fleetKit) {
+	there := k.node("there")
+	sum := newTally()
+	k.shared(there.Registry, "g", "e", sum)
+	r := k.registry("here")
+	k.shared(r, "g", "e", sum)
+	pub, sub, o := k.broker(k.t)
+	o.Namespace, o.ID, o.Lease, o.Logger = k.namespace, "here", k.slow(20*time.Second), silentLogger
+	f, err := pairing.NewFleet(k.ctx, pub, sub, o)
+	require.NoError(k.t, err)
+	k.t.Cleanup(func() { _ = f.Close() })
+	here := &node{Registry: r, fleet: f}
+	require.NoError(k.t, f.Ready(k.ctx))
+	k.groupAt(here, "g", there)
+	here.link = k.attach(r, f.Channel())
+	next := 0
+	for ready := false; !ready; {
+		select {
+		case <-here.link.Ready():
+			ready = true
+		default:
+		}
+		k.emit(r, "e", strconv.Itoa(next))
+		k.emit(there.Registry, "e", strconv.Itoa(next+1))
+		next += 2
+	}
+	k.still(r, there.Registry)
+	k.once(sum, next, 1, "who emits has a listener")
+}
+
+func groupNonsense(k *fleetKit) {
+	all := k.nodes(2)
+	served := newTally()
+	k.shared(all[1].Registry, "g", "e", served)
+	k.groupAt(all[0], "g", all[1])
+	pub, _, o := k.broker(k.t)
+	inbox := k.namespace + ".inbox.p1"
+	if o.Topic != nil {
+		inbox = o.Topic(inbox)
+	}
+	session := all[1].fleet.Members()[0].Session
+	send := func(body string, md message.Metadata) {
+		m := message.NewMessage(bus.NewID(), []byte(body))
+		m.Metadata = md
+		m.Metadata["leat-fleet-from"], m.Metadata["leat-fleet-session"] = "p0", session
+		require.NoError(k.t, pub.Publish(inbox, m))
+	}
+	for _, picks := range []string{"g", "=s", "g=", ",", "g=s,", "a b=s"} {
+		send("", message.Metadata{"leat-type": "event", "leat-id": bus.NewID(), "leat-name": "e", "leat-fleet-picks": picks})
+	}
+	for _, join := range []string{`{"group":"","pattern":"e"}`, `{"group":"a,b","pattern":"e"}`, `{"group":"g","pattern":""}`,
+		`{"group":"g","pattern":"a*"}`, `{"group":"g","pattern":"_private"}`, `{"group":"g"}`, `7`} {
+		send(`{"join":[`+join+`]}`, message.Metadata{"leat-fleet-kind": "list", "leat-fleet-part": "1/1", "leat-fleet-version": "1000"})
+	}
+	k.eventually("all are rejected", func() bool { return all[1].fleet.Stats().Rejected == 13 })
+	require.Empty(k.t, all[1].fleet.Members()[0].Groups)
+	k.emit(all[0].Registry, "e", "0")
+	k.still(registries(all...)...)
+	k.once(served, 1, 1, "what was known before is")
 }
 
 func groupInTree(k *fleetKit) {
