@@ -28,6 +28,7 @@ func eventRules() []group {
 			{"memory_is_bounded_shrinks_and_counts", dedupeBounded, nil},
 			{"listeners_that_emit_to_each_other", pingPong, nil},
 			{"payloads_arrive_untouched", eventPayloads, nil},
+			{"of_a_group_one_listener_in_each_registry", groupInEachRegistry, nil},
 		}},
 		{"rule15_events_keep_their_order", []statement{
 			{"on_one_link", orderOnLink, ordered},
@@ -36,6 +37,26 @@ func eventRules() []group {
 			{"an_event_before_the_reply", eventBeforeReply, ordered},
 		}},
 		{"rule16_a_listener_harms_only_itself", listenerStatements()},
+	}
+}
+
+// groupInEachRegistry: without a fleet each registry is its own, whoever emits, and over relays.
+func groupInEachRegistry(k *kit) {
+	rs := k.cycle(4)
+	const events = 80
+	var tallies []*tally
+	for _, r := range rs[:3] {
+		sum := newTally()
+		tallies = append(tallies, sum)
+		k.shared(r, "g", "e", sum)
+		k.shared(r, "g", ">", sum)
+	}
+	for i := range events {
+		k.emit(rs[i%len(rs)], "e", strconv.Itoa(i))
+	}
+	k.still(rs...)
+	for i, sum := range tallies {
+		k.once(sum, events, 1, rs[i].ID())
 	}
 }
 

@@ -93,6 +93,7 @@ func (k *fleetKit) groupAt(n *node, group string, others ...*node) {
 // once requires that exactly the payloads 0 to n-1 came, each so many times.
 func (k *kit) once(c *tally, n, times int, what string) {
 	k.t.Helper()
+	k.poll(func() bool { return c.len() >= n }, patience) // where order is not kept, a flush says little
 	want := make(map[string]int, n)
 	for i := range n {
 		want[strconv.Itoa(i)] = times
