@@ -79,7 +79,7 @@ func putExtras(m message.Metadata, e *Envelope) {
 		m[keyIdem] = "1"
 	}
 	if e.Groups != nil {
-		m[keyGroups] = "," + strings.Join(e.Groups, ",")
+		m[keyGroups] = "," + strings.Join(*e.Groups, ",")
 	}
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
@@ -150,15 +150,16 @@ func parseMicros(s string) (time.Duration, error) {
 }
 
 // parseGroups reads names, each with a comma before it.
-func parseGroups(s string) ([]string, error) {
+func parseGroups(s string) (*GroupSet, error) {
 	names, ok := strings.CutPrefix(s, ",")
 	switch {
 	case !ok:
 		return nil, strconv.ErrSyntax
 	case names == "":
-		return []string{}, nil
+		return new(GroupSet), nil
 	}
-	return strings.Split(names, ","), nil
+	set := GroupSet(strings.Split(names, ","))
+	return &set, nil
 }
 
 func parseCount(s string) (int, error) {

@@ -46,8 +46,8 @@ func envelopes() []bus.Envelope {
 		{ID: "23", Type: bus.Ping},
 		{ID: "24", Type: bus.Group, Key: "a.group-1", Name: "user.>", Hops: 2},
 		{ID: "25", Type: bus.Group, Key: "g", Name: "e"},
-		{ID: "26", Type: bus.Event, Name: "e", Groups: []string{}},
-		{ID: "27", Type: bus.Event, Name: "e", Groups: []string{"a", "b.c"}},
+		{ID: "26", Type: bus.Event, Name: "e", Groups: new(bus.GroupSet)},
+		{ID: "27", Type: bus.Event, Name: "e", Groups: &bus.GroupSet{"a", "b.c"}},
 	}
 }
 

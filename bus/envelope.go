@@ -2,6 +2,7 @@ package bus
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -83,16 +84,22 @@ type Envelope struct {
 	Key string
 	// Idempotent says that the ExecuteRequest may be executed more than once.
 	Idempotent bool
-	// Groups are the groups of listeners that an Event is for in this process, where that is decided: by a fleet,
-	// for what it brings, and by the registry that is attached to one, for what goes there. Nil: it is not; empty: for
-	// none. Listeners without a group get the event in any case. Immutable: copies share it.
-	Groups []string
 	// Features are the control messages that the sender understands, on list messages.
 	Features Features
+	// Groups are the groups of listeners that an Event is for in this process, where that is decided: by a fleet,
+	// for what it brings, and by the registry that is attached to one, for what goes there. Nil: it is not. Listeners
+	// without a group get the event in any case. Copies share it.
+	Groups *GroupSet
 	// Metadata holds the entries that are not leat's own, such as traceparent
 	// or correlation_id. Nil when there are none. A hop passes them on.
 	Metadata message.Metadata
 }
+
+// GroupSet is names of groups of listeners, maybe none. Immutable.
+type GroupSet []string
+
+// Has reports whether the event is, or may be, for the group: nil has all.
+func (s *GroupSet) Has(name string) bool { return s == nil || slices.Contains(*s, name) }
 
 // Value is a body that is not encoded. It is immutable, and shares no memory that can be changed.
 type Value interface {

@@ -189,7 +189,7 @@ func (a *attendance) distance(in interest, l *bus.Link) int {
 
 // serving returns the groups that have listeners for an event here, own, and
 // behind the links, each once. It is not nil.
-func (a *attendance) serving(event string, own []string) []string {
+func (a *attendance) serving(event string, own []string) *bus.GroupSet {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.behind == nil {
@@ -209,7 +209,8 @@ func (a *attendance) serving(event string, own []string) []string {
 	if groups == nil {
 		return noGroups
 	}
-	return groups
+	set := bus.GroupSet(groups)
+	return &set
 }
 
 // index makes behind. a.mu is held.

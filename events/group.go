@@ -57,7 +57,7 @@ func (ev *event) divide(listeners []*Listener) (served []string) {
 	for i, l := range listeners {
 		g := l.group
 		of := func(o *Listener) bool { return o.group == g }
-		if slices.ContainsFunc(listeners[:i], of) || ev.groups != nil && !slices.Contains(ev.groups, g.name) {
+		if slices.ContainsFunc(listeners[:i], of) || !ev.groups.Has(g.name) {
 			continue
 		}
 		members := make([]*Listener, 0, len(listeners)-i)
@@ -88,13 +88,13 @@ func (g *group) next(members []*Listener) *Listener {
 const dividing = bus.CanGroup | bus.Shared
 
 // noGroups is that an event is for none.
-var noGroups = []string{}
+var noGroups = new(bus.GroupSet)
 
 // decide returns the groups that the event is for in this process; nil while
 // nobody wants to know. Where there is a fleet, it is decided here: what this
 // process serves, given served, the fleet gives to nobody else; and what this
 // hub does not know of is not served here, since the fleet may give it to others.
-func (h *Hub) decide(ev *event, served []string) []string {
+func (h *Hub) decide(ev *event, served []string) *bus.GroupSet {
 	if ev.groups != nil {
 		return ev.groups
 	}
@@ -108,7 +108,7 @@ func (h *Hub) decide(ev *event, served []string) []string {
 
 // groupsFor returns what an event says about groups on a link. Beyond one that
 // leaves the process, and not to a fleet, every registry is its own.
-func groupsFor(l *bus.Link, groups []string) []string {
+func groupsFor(l *bus.Link, groups *bus.GroupSet) *bus.GroupSet {
 	if l.SameProcess() || l.Understands(bus.CanGroup) {
 		return groups
 	}

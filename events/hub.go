@@ -62,10 +62,10 @@ func NewHub(b *bus.Bus) *Hub {
 type event struct {
 	id, name string
 	content  payload.Content
-	depth    int
 	metadata message.Metadata
-	groups   []string // those that it is for in this process, where that was decided elsewhere; else nil
+	groups   *bus.GroupSet // those that it is for in this process, where that was decided elsewhere; else nil
 
+	depth  int32
 	encode sync.Once // fills in body, for those who want bytes where content has none
 	body   json.RawMessage
 }
@@ -129,7 +129,7 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 	if n := len(content.Body); n > limit {
 		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
 	}
-	ev := &event{name: id, content: content, depth: min(depth, maxDepth-1), metadata: bus.MetadataFrom(ctx)}
+	ev := &event{name: id, content: content, depth: int32(min(depth, maxDepth-1)), metadata: bus.MetadataFrom(ctx)}
 	h.prepare(ev)
 	for {
 		taken, err := h.take(ctx, ev)
@@ -264,7 +264,7 @@ func (h *Hub) fanOut(ev *event, served []string, from *bus.Link, got bus.Envelop
 			continue
 		}
 		e := bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.content.Body, Value: ev.content.Value,
-			Depth: ev.depth, Hops: hops, Life: got.Life, Metadata: ev.metadata}
+			Depth: int(ev.depth), Hops: hops, Life: got.Life, Metadata: ev.metadata}
 		if groups != nil {
 			e.Groups = groupsFor(l, groups)
 		}
@@ -304,7 +304,7 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 		return false
 	}
 	r.h.received.Add(1)
-	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: min(e.Depth, maxDepth-1), metadata: e.Metadata, groups: e.Groups}
+	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: int32(min(e.Depth, maxDepth-1)), metadata: e.Metadata, groups: e.Groups}
 	served := r.h.deliver(ev)
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
 		r.h.fanOut(ev, served, r.link, *e)

@@ -46,7 +46,7 @@ func (l *Listener) handle(ev *event) {
 			l.hub.log.Error("listener panicked", "pattern", l.pattern.String(), "event", ev.name, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	ctx := bus.WithDepth(l.ctx, ev.depth+1)
+	ctx := bus.WithDepth(l.ctx, int(ev.depth)+1)
 	if ev.metadata != nil {
 		ctx = bus.WithMetadata(ctx, ev.metadata)
 	}
@@ -78,7 +78,7 @@ func (o *occasion) Value(key any) any {
 }
 
 func (l *Listener) runWrapped(ctx context.Context, ev *event) error {
-	m, err := bus.Binary.Marshal(bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.json(), Depth: ev.depth, Metadata: ev.metadata})
+	m, err := bus.Binary.Marshal(bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.json(), Depth: int(ev.depth), Metadata: ev.metadata})
 	if err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (f *Fleet) divide(e *bus.Envelope) *letter {
 	}
 	candidates := make(map[string][]*member)
 	add := func(s seat) {
-		if all := candidates[s.Group]; !slices.Contains(e.Groups, s.Group) && !slices.Contains(all, s.member) {
+		if all := candidates[s.Group]; !e.Groups.Has(s.Group) && !slices.Contains(all, s.member) {
 			candidates[s.Group] = append(all, s.member)
 		}
 	}
@@ -159,20 +159,20 @@ func checkPicks(picks string) error {
 }
 
 // picked returns the groups for which the picks name the session: never nil, since it is decided.
-func picked(picks, session string) []string {
-	groups := nobody
+func picked(picks, session string) *bus.GroupSet {
 	if picks == "" {
-		return groups
+		return nobody
 	}
+	var groups bus.GroupSet
 	for pick := range strings.SplitSeq(picks, ",") {
 		if group, who, ok := strings.Cut(pick, "="); ok && who == session {
 			groups = append(groups, group)
 		}
 	}
-	return groups
+	return &groups
 }
 
-var nobody = []string{}
+var nobody = new(bus.GroupSet)
 
 // groups returns the names of the groups that a member has listeners of, sorted.
 func (m *member) groups() []string {
