@@ -9,7 +9,8 @@
 // processes come and go, and [Check] finds out whether a Pub/Sub is fit for that.
 //
 // Many processes that share a broker are a [Fleet]: each registry sees the others
-// through one channel, and a call goes to whichever of them serves the command.
+// through one channel, and a call goes to whichever of them serves the command. An event
+// goes to all of them; of the listeners of one group, to those of one process.
 //
 // A program moves from one process to several by changing how its channels
 // are made, and nothing else. Package pairingtest checks a way to make
