@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	wmamqp "github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
@@ -29,7 +30,7 @@ func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
 		AmqpConfig: &amqp.Config{
 			Heartbeat:  rabbitHeartbeat,
 			Locale:     "en_US",
-			Dial:       r.dialer.dial,
+			Dial:       r.dial,
 			Properties: amqp.Table{"connection_name": "leat " + s.opts.Namespace},
 		},
 		Reconnect: &wmamqp.ReconnectConfig{
@@ -51,7 +52,21 @@ func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
 	return r, nil
 }
 
-const rabbitHeartbeat = 5 * time.Second
+const (
+	rabbitHeartbeat = 5 * time.Second
+	rabbitHandshake = 10 * time.Second // after which the client clears the deadline
+)
+
+func (r *rabbit) dial(network, address string) (net.Conn, error) {
+	conn, err := r.dialer.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(rabbitHandshake)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
 
 // config is what publishers and subscriptions have in common.
 func (r *rabbit) config() wmamqp.Config {
@@ -131,7 +146,8 @@ func (r *rabbit) close() error {
 	r.dialer.refuse()
 	r.pubs.close()
 	err := errors.Join(r.out.Close(), r.in.Close())
-	return errors.Join(err, r.dialer.close())
+	r.dialer.close()
+	return err
 }
 
 func (*rabbit) naming() naming         { return plainNames }

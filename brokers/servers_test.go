@@ -103,14 +103,21 @@ func fakeKafka(t testing.TB) string {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
+	// Real brokers differ from this fake in two things that sarama relies on. They ignore
+	// the leader's epoch that a producer sends; and a fetch that has found nothing
+	// has an empty list of records, not a null one, at which sarama disconnects: so here fetches wait longer.
 	cluster.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		for _, topic := range request.(*kmsg.ProduceRequest).Topics {
 			for _, partition := range topic.Partitions {
-				// The leader's epoch, which the broker fills in: this fake refuses what sarama leaves there.
 				copy(partition.Records[12:], []byte{0xff, 0xff, 0xff, 0xff})
 			}
 		}
+		return nil, nil, false
+	})
+	cluster.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		request.(*kmsg.FetchRequest).MaxWaitMillis = 3000
 		return nil, nil, false
 	})
 	return "kafka://" + strings.Join(cluster.ListenAddrs(), ",")
