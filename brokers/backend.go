@@ -35,6 +35,9 @@ type source struct {
 	gate *gate
 	// strip is metadata that the adapter adds, and that is to go no further. May be empty.
 	strip string
+	// settled, if set, is closed when the adapter has nothing to do with a message any more. Without it
+	// the end of the message's own context says so.
+	settled func() <-chan struct{}
 	// close releases what was made for this subscription, after its ctx has ended and while messages is
 	// drained. May be nil.
 	close func() error

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -187,26 +188,33 @@ func (natsCoder) Unmarshal(m *nats.Msg) (*message.Message, error) {
 	}), nil
 }
 
-// escapeHeader encodes what is not printable ASCII, and the letters that mean
-// something in a header or here.
+// escapeHeader percent-encodes what is not printable ASCII, and the two letters that
+// mean something in a header or here.
 func escapeHeader(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	done := 0 // of s, written
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || c == ':' || c == '+' {
-			return url.QueryEscape(s)
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || c == ':' {
+			b.WriteString(s[done:i])
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+			done = i + 1
 		}
 	}
-	return s
+	if done == 0 {
+		return s
+	}
+	b.WriteString(s[done:])
+	return b.String()
 }
 
 // unescapeHeader leaves alone what was not written here.
 func unescapeHeader(s string) string {
-	for i := range len(s) {
-		if s[i] == '%' {
-			if t, err := url.QueryUnescape(s); err == nil {
-				return t
-			}
-			break
-		}
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	if t, err := url.PathUnescape(s); err == nil {
+		return t
 	}
 	return s
 }

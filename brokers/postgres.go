@@ -103,11 +103,12 @@ func (p *postgres) subscribe(ctx context.Context, topic, group string) (*source,
 		return nil, err
 	}
 	woken, hang := p.bell.hear(topic)
+	waiting := &pgWait{ctx: ctx, woken: woken, shared: p.shared, turn: make(chan struct{})}
 	sub, err := wmsql.NewSubscriber(db, wmsql.SubscriberConfig{
 		ConsumerGroup:  group,
 		AckDeadline:    &wait,
 		ResendInterval: nackPause,
-		BackoffManager: &pgWait{ctx, woken, p.shared},
+		BackoffManager: waiting,
 		SchemaAdapter:  &schema,
 		OffsetsAdapter: &schema,
 	}, adapterLog(p.shared.opts.Logger))
@@ -119,24 +120,37 @@ func (p *postgres) subscribe(ctx context.Context, topic, group string) (*source,
 		hang()
 		return nil, err
 	}
-	return &source{messages: messages, probe: group == "", close: func() error {
+	return &source{messages: messages, probe: group == "", settled: waiting.idle, close: func() error {
 		hang()
 		return sub.Close()
 	}}, nil
 }
 
-// pgWait is what a subscription does when it has found nothing. The adapter would
+// pgWait is what a subscription does between two queries. The adapter would
 // sleep for what HandleError returns.
 type pgWait struct {
 	ctx    context.Context
 	woken  <-chan struct{}
 	shared *shared
+
+	mu   sync.Mutex
+	turn chan struct{} // guarded by mu: closed between two queries
 }
 
 func (w *pgWait) HandleError(_ adapterLogger, noMessage bool, err error) time.Duration {
-	if err == nil && !noMessage {
-		return 0
+	w.mu.Lock()
+	close(w.turn)
+	w.mu.Unlock()
+	if err != nil || noMessage {
+		w.wait(err)
 	}
+	w.mu.Lock()
+	w.turn = make(chan struct{})
+	w.mu.Unlock()
+	return 0
+}
+
+func (w *pgWait) wait(err error) {
 	if err != nil && w.ctx.Err() == nil {
 		w.shared.opts.Logger.Debug("poll", "error", err)
 	}
@@ -147,7 +161,13 @@ func (w *pgWait) HandleError(_ adapterLogger, noMessage bool, err error) time.Du
 	case <-timer.C:
 	case <-w.ctx.Done():
 	}
-	return 0
+}
+
+// idle is closed when no query and its messages are under way.
+func (w *pgWait) idle() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.turn
 }
 
 // trim removes what is too old.

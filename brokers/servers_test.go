@@ -29,6 +29,7 @@ type kind struct {
 	url      func(testing.TB) string
 	purge    func(t testing.TB, url, namespace string) // removes what a namespace has left
 	slowness int
+	repeats  bool // a group that somebody joins or leaves gets some messages twice
 }
 
 var kinds = []kind{
@@ -41,7 +42,7 @@ var kinds = []kind{
 	{name: "redis", url: redisServer.find, purge: purgeRedis},
 	{name: "amqp", url: amqpServer.find, purge: purgeAMQP, slowness: 5},
 	{name: "postgres", url: postgresServer.find, purge: purgePostgres, slowness: 5},
-	{name: "kafka-fake", url: fakeKafka, slowness: 5},
+	{name: "kafka", url: kafkaURL, slowness: 5, repeats: true},
 }
 
 func fixed(url string) func(testing.TB) string { return func(testing.TB) string { return url } }
@@ -95,6 +96,14 @@ func startNATS(t testing.TB, o *server.Options) *server.Server {
 		s.WaitForShutdown()
 	})
 	return s
+}
+
+// kafkaURL is that of a real one where LEAT_TEST_KAFKA says so, else of a fake.
+func kafkaURL(t testing.TB) string {
+	if url := os.Getenv("LEAT_TEST_KAFKA"); url != "" {
+		return url
+	}
+	return fakeKafka(t)
 }
 
 // fakeKafka is a Kafka of this process.
