@@ -92,6 +92,9 @@ func (r *rabbit) Publish(topic string, messages ...*message.Message) error {
 	return r.pubs.Publish(topic, messages...)
 }
 
+// transient: it refuses nothing that could be told from a channel that has gone.
+func (*rabbit) transient(error) bool { return true }
+
 func (r *rabbit) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	queue := r.shared.opts.Namespace + "." + naming{plainNames.legal, 180}.topic(part(group)+"."+part(topic))
 	config := r.config()

@@ -103,6 +103,9 @@ func (k *kafka) Publish(topic string, messages ...*message.Message) error {
 	return k.pub.Publish(topic, messages...)
 }
 
+// transient: its client has tried again already.
+func (*kafka) transient(error) bool { return false }
+
 func (k *kafka) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	topic = k.topic(topic)
 	if err := k.create(topic); err != nil {

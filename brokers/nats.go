@@ -76,6 +76,9 @@ func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
 	return n.pub.Publish(topic, messages...)
 }
 
+// transient: those who wait are better told at once, and links end anyway.
+func (*natsCore) transient(error) bool { return false }
+
 func (n *natsCore) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	src := &source{gate: newGate(), probe: group == ""}
 	log := adapterLog(n.shared.opts.Logger)

@@ -4,13 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	wmsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -89,6 +90,14 @@ func (p *postgres) Publish(topic string, messages ...*message.Message) error {
 		p.shared.opts.Logger.Debug("notify", "topic", topic, "error", err) // they poll
 	}
 	return nil
+}
+
+func (*postgres) transient(err error) bool {
+	var answer *pgconn.PgError
+	if !errors.As(err, &answer) {
+		return true
+	}
+	return strings.HasPrefix(answer.Code, "08") || strings.HasPrefix(answer.Code, "57P") // connection, shutdown
 }
 
 // pgPoll is how often subscriptions look when no bell rings.
@@ -196,8 +205,8 @@ func (p *postgres) close() error {
 	for _, db := range []*sql.DB{p.publish, p.fanout, p.groups, p.notify} {
 		errs = append(errs, db.Close())
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("postgres: %w", err)
+	if err := errors.Join(errs...); err != nil { // of connections that are broken, say
+		p.shared.opts.Logger.Debug("disconnect", "error", err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -34,6 +35,9 @@ type subscription struct {
 // subscribe returns once the subscription is live.
 func (b *Broker) subscribe(ctx context.Context, topic, group string, lossless bool) (<-chan *message.Message, error) {
 	if err := b.backend.naming().check(topic); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if err := b.enter(); err != nil {
@@ -103,7 +107,7 @@ func (s *subscription) prove(ctx context.Context) (first *message.Message, err e
 		case m, ok := <-s.src.messages:
 			timer.Stop()
 			if !ok {
-				return nil, fmt.Errorf("%w: it ended", ErrNotLive)
+				return nil, cmp.Or(s.user.Err(), fmt.Errorf("%w: it ended", ErrNotLive))
 			}
 			s.received()
 			if s.ours(m) {
