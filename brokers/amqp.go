@@ -37,7 +37,7 @@ func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
 			BackoffInitialInterval:     100 * time.Millisecond,
 			BackoffRandomizationFactor: 0.5,
 			BackoffMultiplier:          1.5,
-			BackoffMaxInterval:         2 * time.Second,
+			BackoffMaxInterval:         time.Second,
 		},
 	}
 	log, err := adapterLog(s.opts.Logger), error(nil)
@@ -145,7 +145,21 @@ func (r *rabbit) delete(queue string) error {
 
 func (*rabbit) flush(context.Context) error { return nil }
 
+// rabbitBack is how long close waits for a connection that is broken: the
+// adapter's goroutine that makes it again ends only behind one that it has made.
+const rabbitBack = 3 * time.Second
+
 func (r *rabbit) close() error {
+	back := time.NewTimer(rabbitBack)
+	defer back.Stop()
+	for _, conn := range []*wmamqp.ConnectionWrapper{r.out, r.in} {
+		select {
+		case <-conn.Connected():
+		case <-back.C:
+			r.shared.opts.Logger.Debug("closed while RabbitMQ is away: a goroutine of the adapter is left")
+			back.Reset(0) // nor for the other
+		}
+	}
 	r.dialer.refuse()
 	r.pubs.close()
 	err := errors.Join(r.out.Close(), r.in.Close())

@@ -92,13 +92,14 @@ func (c *cable) setCut(cut bool) {
 
 // cabled returns a broker that is reached through a cable, and one of the same
 // namespace that is not.
-func cabled(t *testing.T, k kind) (b, direct *brokers.Broker, c *cable) {
+func cabled(t *testing.T, k kind, opts brokers.Options) (b, direct *brokers.Broker, c *cable) {
 	t.Helper()
 	address := k.url(t)
 	u, err := url.Parse(address)
 	require.NoError(t, err)
 	c = newCable(t, u.Host)
-	o := brokers.Options{Namespace: namespace()}
+	o := opts
+	o.Namespace = namespace()
 	if k.purge != nil {
 		t.Cleanup(func() { k.purge(t, address, o.Namespace) })
 	}
@@ -124,7 +125,7 @@ func eachCabled(t *testing.T, test func(t *testing.T, k kind)) {
 // subscriber's connection is broken.
 func TestSubscriptionSurvivesBrokenConnection(t *testing.T) {
 	eachCabled(t, func(t *testing.T, k kind) {
-		b, direct, c := cabled(t, k)
+		b, direct, c := cabled(t, k, brokers.Options{})
 		topic := b.Topic("events")
 		in := subscribe(t, b, topic)
 		publish(t, direct, topic, "before")()
@@ -162,7 +163,7 @@ func TestSubscriptionSurvivesBrokenConnection(t *testing.T) {
 // TestPublishFailsWhileBroken: it does not lose silently, nor hang.
 func TestPublishFailsWhileBroken(t *testing.T) {
 	eachCabled(t, func(t *testing.T, k kind) {
-		b, direct, c := cabled(t, k)
+		b, direct, c := cabled(t, k, brokers.Options{PublishRetry: 200 * time.Millisecond})
 		topic := b.Topic("events")
 		in := subscribe(t, direct, topic)
 		c.setCut(true)
@@ -178,7 +179,7 @@ func TestPublishFailsWhileBroken(t *testing.T) {
 // once where something may be.
 func TestJoinAndBrokenConnection(t *testing.T) {
 	eachCabled(t, func(t *testing.T, k kind) {
-		b, direct, c := cabled(t, k)
+		b, direct, c := cabled(t, k, brokers.Options{})
 		root, err := commands.NewRegistry(commands.Config{ID: "root"})
 		require.NoError(t, err)
 		defer func() { require.NoError(t, root.Close()) }()
