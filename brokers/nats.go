@@ -105,19 +105,18 @@ func (n *natsCore) flush(ctx context.Context) error { return n.conn.FlushWithCon
 
 func (n *natsCore) close() error {
 	n.slow.sum()
-	return closeNATS(n.conn)
+	closeNATS(n.conn)
+	return nil
 }
 
-// closeNATS sends what is buffered, and waits for the connection's goroutines.
-func closeNATS(conn *nats.Conn) error {
-	var err error
+// closeNATS sends what is buffered, if there is a connection, and waits for its end.
+func closeNATS(conn *nats.Conn) {
 	if conn.IsConnected() {
-		err = conn.FlushTimeout(time.Second)
+		_ = conn.FlushTimeout(time.Second)
 	}
 	closed := conn.StatusChanged(nats.CLOSED)
 	conn.Close()
 	<-closed
-	return err
 }
 
 func (*natsCore) naming() naming         { return plainNames }

@@ -69,11 +69,17 @@ func (e external) find(t testing.TB) string {
 		_ = conn.Close()
 		return address
 	}
-	if os.Getenv("LEAT_BROKERS") == "required" {
-		t.Fatalf("%s: nothing there: %v", u.Host, err)
-	}
-	t.Skipf("nothing at %s: start it with `docker compose up -d` or `%s`, or set %s", u.Host, e.start, e.env)
+	e.absent(t, u.Host)
 	return ""
+}
+
+// absent ends a test that lacks something.
+func (e external) absent(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("LEAT_BROKERS") == "required" {
+		t.Fatalf("no %s, and LEAT_BROKERS=required", what)
+	}
+	t.Skipf("no %s: start it with `docker compose up -d` or `%s`, or set %s", what, e.start, e.env)
 }
 
 func jetStreamURL(natsURL string) string {
