@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	wmamqp "github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
@@ -29,14 +30,14 @@ func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
 		AmqpConfig: &amqp.Config{
 			Heartbeat:  rabbitHeartbeat,
 			Locale:     "en_US",
-			Dial:       r.dialer.dial,
+			Dial:       r.dial,
 			Properties: amqp.Table{"connection_name": "leat " + s.opts.Namespace},
 		},
 		Reconnect: &wmamqp.ReconnectConfig{
 			BackoffInitialInterval:     100 * time.Millisecond,
 			BackoffRandomizationFactor: 0.5,
 			BackoffMultiplier:          1.5,
-			BackoffMaxInterval:         2 * time.Second,
+			BackoffMaxInterval:         time.Second,
 		},
 	}
 	log, err := adapterLog(s.opts.Logger), error(nil)
@@ -51,7 +52,21 @@ func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
 	return r, nil
 }
 
-const rabbitHeartbeat = 5 * time.Second
+const (
+	rabbitHeartbeat = 5 * time.Second
+	rabbitHandshake = 10 * time.Second // after which the client clears the deadline
+)
+
+func (r *rabbit) dial(network, address string) (net.Conn, error) {
+	conn, err := r.dialer.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SetDeadline(time.Now().Add(rabbitHandshake)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
 
 // config is what publishers and subscriptions have in common.
 func (r *rabbit) config() wmamqp.Config {
@@ -76,6 +91,9 @@ func (r *rabbit) config() wmamqp.Config {
 func (r *rabbit) Publish(topic string, messages ...*message.Message) error {
 	return r.pubs.Publish(topic, messages...)
 }
+
+// transient: it refuses nothing that could be told from a channel that has gone.
+func (*rabbit) transient(error) bool { return true }
 
 func (r *rabbit) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	queue := r.shared.opts.Namespace + "." + naming{plainNames.legal, 180}.topic(part(group)+"."+part(topic))
@@ -127,11 +145,26 @@ func (r *rabbit) delete(queue string) error {
 
 func (*rabbit) flush(context.Context) error { return nil }
 
+// rabbitBack is how long close waits for a connection that is broken: the
+// adapter's goroutine that makes it again ends only behind one that it has made.
+const rabbitBack = 3 * time.Second
+
 func (r *rabbit) close() error {
+	back := time.NewTimer(rabbitBack)
+	defer back.Stop()
+	for _, conn := range []*wmamqp.ConnectionWrapper{r.out, r.in} {
+		select {
+		case <-conn.Connected():
+		case <-back.C:
+			r.shared.opts.Logger.Debug("closed while RabbitMQ is away: a goroutine of the adapter is left")
+			back.Reset(0) // nor for the other
+		}
+	}
 	r.dialer.refuse()
 	r.pubs.close()
 	err := errors.Join(r.out.Close(), r.in.Close())
-	return errors.Join(err, r.dialer.close())
+	r.dialer.close()
+	return err
 }
 
 func (*rabbit) naming() naming         { return plainNames }

@@ -14,6 +14,9 @@ type backend interface {
 	// Publish is message.Publisher's: it returns when the broker has the messages,
 	// or, where there is no way to know, when they are on their way.
 	Publish(topic string, messages ...*message.Message) error
+	// transient reports whether a failed Publish is worth another try: the broker was
+	// out of reach, rather than unwilling.
+	transient(err error) bool
 	// subscribe begins a subscription, fan-out where group is empty. It ends when ctx does.
 	subscribe(ctx context.Context, topic, group string) (*source, error)
 	// flush returns when the broker has seen every subscription made before, where
@@ -35,6 +38,9 @@ type source struct {
 	gate *gate
 	// strip is metadata that the adapter adds, and that is to go no further. May be empty.
 	strip string
+	// settled, if set, is closed when the adapter has nothing to do with a message any more. Without it
+	// the end of the message's own context says so.
+	settled func() <-chan struct{}
 	// close releases what was made for this subscription, after its ctx has ended and while messages is
 	// drained. May be nil.
 	close func() error

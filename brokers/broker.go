@@ -23,8 +23,8 @@ type Broker struct {
 	log     *slog.Logger
 	backend backend
 
-	skipped, probes, gaps, lost atomic.Uint64
-	subscriptions               atomic.Int64
+	skipped, probes, gaps, lost, republished atomic.Uint64
+	subscriptions                            atomic.Int64
 
 	mu      sync.Mutex
 	closed  bool          // guarded by mu
@@ -40,6 +40,7 @@ type Broker struct {
 type Stats struct {
 	Subscriptions int    // that are live now
 	Skipped       uint64 // messages that were none of ours: acked, logged and not handed on
+	Republished   uint64 // tries to publish again after the connection was broken
 	Probes        uint64 // messages published to prove that a subscription is live
 	Gaps          uint64 // times that messages may have been lost with the connection
 	Lost          uint64 // messages known to be dropped because a subscriber was too slow
@@ -58,7 +59,7 @@ func newBroker(opts Options) *Broker {
 
 // Publisher publishes to any topic that [Broker.Topic] has named. Publish
 // returns when the broker has the message, where there is a way to know (NATS
-// core has none). It may be called from many goroutines; order is kept within a goroutine. Its
+// core has none), and fails when it cannot be reached within Options.PublishRetry. It may be called from many goroutines; order is kept within a goroutine. Its
 // Close does nothing.
 func (b *Broker) Publisher() message.Publisher { return publisher{b} }
 
@@ -127,6 +128,7 @@ func (b *Broker) Stats() Stats {
 	return Stats{
 		Subscriptions: int(b.subscriptions.Load()),
 		Skipped:       b.skipped.Load(),
+		Republished:   b.republished.Load(),
 		Probes:        b.probes.Load(),
 		Gaps:          b.gaps.Load(),
 		Lost:          b.lost.Load(),
@@ -246,7 +248,35 @@ func (p publisher) Publish(topic string, messages ...*message.Message) error {
 		return err
 	}
 	defer p.b.leave()
-	return p.b.backend.Publish(topic, messages...)
+	return p.b.publish(topic, messages)
+}
+
+// Pauses between two tries to publish, of which the first is doubled each time.
+const (
+	publishPause    = 20 * time.Millisecond
+	maxPublishPause = 500 * time.Millisecond
+)
+
+func (b *Broker) publish(topic string, messages []*message.Message) error {
+	err := b.backend.Publish(topic, messages...)
+	if err == nil || !b.backend.transient(err) {
+		return err
+	}
+	giveUp := time.Now().Add(b.opts.PublishRetry)
+	for pause := publishPause; time.Now().Add(pause).Before(giveUp); pause = min(2*pause, maxPublishPause) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-b.closing:
+			timer.Stop()
+			return fmt.Errorf("%w: %w", ErrClosed, err)
+		}
+		b.republished.Add(1)
+		if err = b.backend.Publish(topic, messages...); err == nil || !b.backend.transient(err) {
+			return err
+		}
+	}
+	return err
 }
 
 // Close does nothing: the Broker is its owner's.

@@ -7,23 +7,22 @@ import (
 	"time"
 )
 
-// dialer makes the connections of a client that reconnects on its own, and can
-// end them all: such a client may still be at it when it is closed.
+// dialer makes the connections of a client that does not say which it has, and
+// can end them all: one that reconnects on its own may be at it when it is closed, and one
+// that waits for an answer would make its closing wait.
 type dialer struct {
 	mu      sync.Mutex
 	ctx     context.Context // guarded by mu: of Open, while that runs
 	refused bool            // guarded by mu
-	conns   []net.Conn      // guarded by mu: those that may be open
+	conns   []*trackedConn  // guarded by mu: those that may be open
 }
 
 func newDialer(ctx context.Context) *dialer { return &dialer{ctx: ctx} }
 
-const (
-	dialTimeout      = 10 * time.Second
-	handshakeTimeout = 10 * time.Second // of the protocol, by which the client clears the deadline
-)
+const dialTimeout = 10 * time.Second
 
-func (d *dialer) dial(network, address string) (net.Conn, error) {
+// Dial is net.Dial, until refuse.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	d.mu.Lock()
 	ctx := d.ctx
 	refused := d.refused
@@ -34,10 +33,6 @@ func (d *dialer) dial(network, address string) (net.Conn, error) {
 	dialing := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialing.DialContext(ctx, network, address)
 	if err != nil {
-		return nil, err
-	}
-	if err := conn.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
 	tracked := &trackedConn{Conn: conn, by: d}
@@ -66,15 +61,14 @@ func (d *dialer) refuse() {
 }
 
 // close ends what is open.
-func (d *dialer) close() error {
+func (d *dialer) close() {
 	d.mu.Lock()
 	left := d.conns
 	d.conns = nil
 	d.mu.Unlock()
 	for _, c := range left {
-		_ = c.(*trackedConn).Conn.Close()
+		_ = c.Conn.Close()
 	}
-	return nil
 }
 
 type trackedConn struct {

@@ -31,6 +31,7 @@ func (p *inProcess) subscribe(ctx context.Context, topic, _ string) (*source, er
 	return &source{messages: in}, err
 }
 
+func (*inProcess) transient(error) bool        { return false }
 func (*inProcess) flush(context.Context) error { return nil }
 func (p *inProcess) close() error              { return p.Publisher.Close() }
 func (*inProcess) naming() naming              { return plainNames }

@@ -67,6 +67,11 @@ func (j *jetStream) Publish(topic string, messages ...*message.Message) error {
 	return j.pub.Publish(topic, messages...)
 }
 
+func (*jetStream) transient(err error) bool {
+	var refused *nats.APIError
+	return !errors.Is(err, nats.ErrMaxPayload) && !errors.As(err, &refused)
+}
+
 // jetStreamHeartbeat is how often the server says that a subscription lives. One
 // that has missed two is made again, behind the last message that came.
 const jetStreamHeartbeat = time.Second
@@ -131,7 +136,7 @@ func (j *jetStream) group(ctx context.Context, topic, group string) (consumer st
 }
 
 func (j *jetStream) flush(ctx context.Context) error { return j.conn.FlushWithContext(ctx) }
-func (j *jetStream) close() error                    { return closeNATS(j.conn) }
+func (j *jetStream) close() error                    { closeNATS(j.conn); return nil }
 func (*jetStream) naming() naming                    { return plainNames }
 func (*jetStream) guarantees() Guarantees            { return jetStreamGuarantees }
 

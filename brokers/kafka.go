@@ -69,6 +69,7 @@ func (k *kafka) config() *sarama.Config {
 	config.Version = sarama.V2_8_0_0
 	config.ClientID = "leat-" + k.shared.opts.Namespace
 	config.Metadata.Retry.Backoff = 250 * time.Millisecond
+	config.Consumer.Retry.Backoff = 250 * time.Millisecond
 	config.Metadata.AllowAutoTopicCreation = false
 	return config
 }
@@ -102,12 +103,18 @@ func (k *kafka) Publish(topic string, messages ...*message.Message) error {
 	return k.pub.Publish(topic, messages...)
 }
 
+// transient: its client has tried again already.
+func (*kafka) transient(error) bool { return false }
+
 func (k *kafka) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	topic = k.topic(topic)
 	if err := k.create(topic); err != nil {
 		return nil, err
 	}
 	config := k.config()
+	dialer := newDialer(context.Background())
+	config.Net.Proxy.Enable, config.Net.Proxy.Dialer = true, dialer
+	config.Metadata.Full = false // of all topics of all programs, for a client that has one
 	if group == "" {
 		config.Consumer.Offsets.Initial = sarama.OffsetNewest
 	} else {
@@ -130,7 +137,13 @@ func (k *kafka) subscribe(ctx context.Context, topic, group string) (*source, er
 	if err != nil {
 		return nil, errors.Join(err, sub.Close())
 	}
-	return &source{messages: messages, probe: group == "", close: sub.Close}, nil
+	return &source{messages: messages, probe: group == "", close: func() error {
+		if group == "" { // it would wait for the end of a fetch
+			dialer.refuse()
+			dialer.close()
+		}
+		return sub.Close()
+	}}, nil
 }
 
 func (*kafka) flush(context.Context) error { return nil }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,6 +76,9 @@ func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
 	return n.pub.Publish(topic, messages...)
 }
 
+// transient: those who wait are better told at once, and links end anyway.
+func (*natsCore) transient(error) bool { return false }
+
 func (n *natsCore) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	src := &source{gate: newGate(), probe: group == ""}
 	log := adapterLog(n.shared.opts.Logger)
@@ -101,19 +105,18 @@ func (n *natsCore) flush(ctx context.Context) error { return n.conn.FlushWithCon
 
 func (n *natsCore) close() error {
 	n.slow.sum()
-	return closeNATS(n.conn)
+	closeNATS(n.conn)
+	return nil
 }
 
-// closeNATS sends what is buffered, and waits for the connection's goroutines.
-func closeNATS(conn *nats.Conn) error {
-	var err error
+// closeNATS sends what is buffered, if there is a connection, and waits for its end.
+func closeNATS(conn *nats.Conn) {
 	if conn.IsConnected() {
-		err = conn.FlushTimeout(time.Second)
+		_ = conn.FlushTimeout(time.Second)
 	}
 	closed := conn.StatusChanged(nats.CLOSED)
 	conn.Close()
 	<-closed
-	return err
 }
 
 func (*natsCore) naming() naming         { return plainNames }
@@ -187,26 +190,33 @@ func (natsCoder) Unmarshal(m *nats.Msg) (*message.Message, error) {
 	}), nil
 }
 
-// escapeHeader encodes what is not printable ASCII, and the letters that mean
-// something in a header or here.
+// escapeHeader percent-encodes what is not printable ASCII, and the two letters that
+// mean something in a header or here.
 func escapeHeader(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	done := 0 // of s, written
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || c == ':' || c == '+' {
-			return url.QueryEscape(s)
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || c == ':' {
+			b.WriteString(s[done:i])
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+			done = i + 1
 		}
 	}
-	return s
+	if done == 0 {
+		return s
+	}
+	b.WriteString(s[done:])
+	return b.String()
 }
 
 // unescapeHeader leaves alone what was not written here.
 func unescapeHeader(s string) string {
-	for i := range len(s) {
-		if s[i] == '%' {
-			if t, err := url.QueryUnescape(s); err == nil {
-				return t
-			}
-			break
-		}
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	if t, err := url.PathUnescape(s); err == nil {
+		return t
 	}
 	return s
 }

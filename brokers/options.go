@@ -12,6 +12,7 @@ const (
 	DefaultNamespace        = "leat"
 	DefaultAckWait          = time.Minute
 	DefaultSubscribeTimeout = 10 * time.Second
+	DefaultPublishRetry     = 5 * time.Second
 	DefaultCloseTimeout     = 10 * time.Second
 	DefaultRetention        = time.Hour
 	DefaultMaxMessages      = 100_000
@@ -34,6 +35,11 @@ type Options struct {
 	// SubscribeTimeout bounds how long Subscribe waits until its subscription is
 	// proven to be live. Default 10 s.
 	SubscribeTimeout time.Duration
+	// PublishRetry is how long Publish tries again when the connection is broken, on
+	// backends where subscriptions survive that too (not NATS core; Kafka's client has
+	// its own ways): an answer is then late rather than lost. A message may be published
+	// twice so, which registries see to. Default 5 s.
+	PublishRetry time.Duration
 	// CloseTimeout bounds how long Close waits for subscriptions and for
 	// publishers to return. Default 10 s.
 	CloseTimeout time.Duration
@@ -67,6 +73,7 @@ func (o Options) withDefaults() (Options, error) {
 	}{
 		{"AckWait", &o.AckWait, DefaultAckWait},
 		{"SubscribeTimeout", &o.SubscribeTimeout, DefaultSubscribeTimeout},
+		{"PublishRetry", &o.PublishRetry, DefaultPublishRetry},
 		{"CloseTimeout", &o.CloseTimeout, DefaultCloseTimeout},
 		{"Retention", &o.Retention, DefaultRetention},
 	} {

@@ -4,13 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	wmsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -91,6 +92,14 @@ func (p *postgres) Publish(topic string, messages ...*message.Message) error {
 	return nil
 }
 
+func (*postgres) transient(err error) bool {
+	var answer *pgconn.PgError
+	if !errors.As(err, &answer) {
+		return true
+	}
+	return strings.HasPrefix(answer.Code, "08") || strings.HasPrefix(answer.Code, "57P") // connection, shutdown
+}
+
 // pgPoll is how often subscriptions look when no bell rings.
 const pgPoll = time.Second
 
@@ -103,11 +112,12 @@ func (p *postgres) subscribe(ctx context.Context, topic, group string) (*source,
 		return nil, err
 	}
 	woken, hang := p.bell.hear(topic)
+	waiting := &pgWait{ctx: ctx, woken: woken, shared: p.shared, turn: make(chan struct{})}
 	sub, err := wmsql.NewSubscriber(db, wmsql.SubscriberConfig{
 		ConsumerGroup:  group,
 		AckDeadline:    &wait,
 		ResendInterval: nackPause,
-		BackoffManager: &pgWait{ctx, woken, p.shared},
+		BackoffManager: waiting,
 		SchemaAdapter:  &schema,
 		OffsetsAdapter: &schema,
 	}, adapterLog(p.shared.opts.Logger))
@@ -119,24 +129,37 @@ func (p *postgres) subscribe(ctx context.Context, topic, group string) (*source,
 		hang()
 		return nil, err
 	}
-	return &source{messages: messages, probe: group == "", close: func() error {
+	return &source{messages: messages, probe: group == "", settled: waiting.idle, close: func() error {
 		hang()
 		return sub.Close()
 	}}, nil
 }
 
-// pgWait is what a subscription does when it has found nothing. The adapter would
+// pgWait is what a subscription does between two queries. The adapter would
 // sleep for what HandleError returns.
 type pgWait struct {
 	ctx    context.Context
 	woken  <-chan struct{}
 	shared *shared
+
+	mu   sync.Mutex
+	turn chan struct{} // guarded by mu: closed between two queries
 }
 
 func (w *pgWait) HandleError(_ adapterLogger, noMessage bool, err error) time.Duration {
-	if err == nil && !noMessage {
-		return 0
+	w.mu.Lock()
+	close(w.turn)
+	w.mu.Unlock()
+	if err != nil || noMessage {
+		w.wait(err)
 	}
+	w.mu.Lock()
+	w.turn = make(chan struct{})
+	w.mu.Unlock()
+	return 0
+}
+
+func (w *pgWait) wait(err error) {
 	if err != nil && w.ctx.Err() == nil {
 		w.shared.opts.Logger.Debug("poll", "error", err)
 	}
@@ -147,7 +170,13 @@ func (w *pgWait) HandleError(_ adapterLogger, noMessage bool, err error) time.Du
 	case <-timer.C:
 	case <-w.ctx.Done():
 	}
-	return 0
+}
+
+// idle is closed when no query and its messages are under way.
+func (w *pgWait) idle() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.turn
 }
 
 // trim removes what is too old.
@@ -176,8 +205,8 @@ func (p *postgres) close() error {
 	for _, db := range []*sql.DB{p.publish, p.fanout, p.groups, p.notify} {
 		errs = append(errs, db.Close())
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("postgres: %w", err)
+	if err := errors.Join(errs...); err != nil { // of connections that are broken, say
+		p.shared.opts.Logger.Debug("disconnect", "error", err)
 	}
 	return nil
 }

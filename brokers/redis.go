@@ -42,6 +42,11 @@ func (r *redisStreams) Publish(topic string, messages ...*message.Message) error
 	return r.pub.Publish(r.key(topic), messages...)
 }
 
+func (*redisStreams) transient(err error) bool {
+	var answer redis.Error
+	return !errors.As(err, &answer) || redis.HasErrorPrefix(err, "LOADING")
+}
+
 func (r *redisStreams) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	key := r.key(topic)
 	// A client of its own: a subscription keeps a connection for itself, and

@@ -29,6 +29,7 @@ type kind struct {
 	url      func(testing.TB) string
 	purge    func(t testing.TB, url, namespace string) // removes what a namespace has left
 	slowness int
+	repeats  bool // a group that somebody joins or leaves gets some messages twice
 }
 
 var kinds = []kind{
@@ -41,7 +42,7 @@ var kinds = []kind{
 	{name: "redis", url: redisServer.find, purge: purgeRedis},
 	{name: "amqp", url: amqpServer.find, purge: purgeAMQP, slowness: 5},
 	{name: "postgres", url: postgresServer.find, purge: purgePostgres, slowness: 5},
-	{name: "kafka-fake", url: fakeKafka, slowness: 5},
+	{name: "kafka", url: kafkaURL, slowness: 5, repeats: true},
 }
 
 func fixed(url string) func(testing.TB) string { return func(testing.TB) string { return url } }
@@ -68,11 +69,17 @@ func (e external) find(t testing.TB) string {
 		_ = conn.Close()
 		return address
 	}
-	if os.Getenv("LEAT_BROKERS") == "required" {
-		t.Fatalf("%s: nothing there: %v", u.Host, err)
-	}
-	t.Skipf("nothing at %s: start it with `docker compose up -d` or `%s`, or set %s", u.Host, e.start, e.env)
+	e.absent(t, u.Host)
 	return ""
+}
+
+// absent ends a test that lacks something.
+func (e external) absent(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("LEAT_BROKERS") == "required" {
+		t.Fatalf("no %s, and LEAT_BROKERS=required", what)
+	}
+	t.Skipf("no %s: start it with `docker compose up -d` or `%s`, or set %s", what, e.start, e.env)
 }
 
 func jetStreamURL(natsURL string) string {
@@ -97,20 +104,35 @@ func startNATS(t testing.TB, o *server.Options) *server.Server {
 	return s
 }
 
+// kafkaURL is that of a real one where LEAT_TEST_KAFKA says so, else of a fake.
+func kafkaURL(t testing.TB) string {
+	if url := os.Getenv("LEAT_TEST_KAFKA"); url != "" {
+		return url
+	}
+	return fakeKafka(t)
+}
+
 // fakeKafka is a Kafka of this process.
 func fakeKafka(t testing.TB) string {
 	t.Helper()
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
+	// Real brokers differ from this fake in two things that sarama relies on. They ignore
+	// the leader's epoch that a producer sends; and a fetch that has found nothing
+	// has an empty list of records, not a null one, at which sarama disconnects: so here fetches wait longer.
 	cluster.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		for _, topic := range request.(*kmsg.ProduceRequest).Topics {
 			for _, partition := range topic.Partitions {
-				// The leader's epoch, which the broker fills in: this fake refuses what sarama leaves there.
 				copy(partition.Records[12:], []byte{0xff, 0xff, 0xff, 0xff})
 			}
 		}
+		return nil, nil, false
+	})
+	cluster.ControlKey(int16(kmsg.Fetch), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		request.(*kmsg.FetchRequest).MaxWaitMillis = 3000
 		return nil, nil, false
 	})
 	return "kafka://" + strings.Join(cluster.ListenAddrs(), ",")

@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -25,11 +26,18 @@ type subscription struct {
 	ctx    context.Context // of the adapter's subscription
 	cancel context.CancelFunc
 	user   context.Context // the subscriber's
+
+	// Of the relay's goroutine alone: the last message of a group that was handed over, and its context's end.
+	last     *message.Message
+	lastDone <-chan struct{}
 }
 
 // subscribe returns once the subscription is live.
 func (b *Broker) subscribe(ctx context.Context, topic, group string, lossless bool) (<-chan *message.Message, error) {
 	if err := b.backend.naming().check(topic); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if err := b.enter(); err != nil {
@@ -99,7 +107,7 @@ func (s *subscription) prove(ctx context.Context) (first *message.Message, err e
 		case m, ok := <-s.src.messages:
 			timer.Stop()
 			if !ok {
-				return nil, fmt.Errorf("%w: it ended", ErrNotLive)
+				return nil, cmp.Or(s.user.Err(), fmt.Errorf("%w: it ended", ErrNotLive))
 			}
 			s.received()
 			if s.ours(m) {
@@ -185,6 +193,9 @@ func (s *subscription) relay(first *message.Message, gap <-chan struct{}) {
 }
 
 func (s *subscription) deliver(m *message.Message, gap <-chan struct{}) bool {
+	if s.group != "" {
+		s.last, s.lastDone = m, m.Context().Done()
+	}
 	select {
 	case s.out <- m:
 		return true
@@ -200,6 +211,7 @@ func (s *subscription) deliver(m *message.Message, gap <-chan struct{}) bool {
 // end stops the adapter, and takes what it still has: it may be at sending, or
 // wait for an ack.
 func (s *subscription) end() {
+	s.settle()
 	if s.src.gate != nil {
 		s.drain(s.src.gate.close())
 	}
@@ -214,6 +226,43 @@ func (s *subscription) end() {
 	}
 	s.drain(nil)
 	closing.Wait()
+}
+
+// settleTime bounds settle.
+const settleTime = time.Second
+
+// settle lets the adapter finish with a message of a group that was acked
+// just now: cut short, it would come again.
+func (s *subscription) settle() {
+	if s.last == nil {
+		return
+	}
+	select {
+	case <-s.last.Acked():
+	default:
+		return
+	}
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	if s.finished(s.lastDone, timer.C) && s.src.settled != nil {
+		s.finished(s.src.settled(), timer.C)
+	}
+}
+
+// finished waits for done, and reports whether that has come. A further
+// message says as well that the adapter is through with the last one.
+func (s *subscription) finished(done <-chan struct{}, timeout <-chan time.Time) bool {
+	select {
+	case <-done:
+		return true
+	case m, ok := <-s.src.messages:
+		if ok {
+			s.received()
+			m.Nack()
+		}
+	case <-timeout:
+	}
+	return false
 }
 
 // drain gives back what comes, until the adapter has ended or until is closed.

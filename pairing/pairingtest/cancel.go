@@ -41,7 +41,7 @@ func cancelOverHops(k *kit) {
 }
 
 func deadlineOverHops(k *kit) {
-	rs := k.chain(4)
+	rs := k.chain(4, requestTTL(k.slow(patience))) // beyond the caller's deadline
 	s := k.stuck(rs[3], "stuck")
 	ctx, cancel := context.WithTimeout(k.ctx, k.slow(patience)/2)
 	defer cancel()
