@@ -45,6 +45,8 @@ const (
 	keyFeatures = "leat-features"
 	keyKey      = "leat-key"
 	keyIdem     = "leat-idempotent"
+	keyDurable  = "leat-durable"
+	keyOnce     = "leat-once"
 )
 
 // newMessage returns a message to be published. It has no channels for acks,
@@ -76,6 +78,12 @@ func putExtras(m message.Metadata, e *Envelope) {
 	}
 	if e.Idempotent {
 		m[keyIdem] = "1"
+	}
+	if e.Durable {
+		m[keyDurable] = "1"
+	}
+	if e.Once != "" {
+		m[keyOnce] = escape(e.Once)
 	}
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
@@ -110,6 +118,10 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			e.Key, err = unescape(v)
 		case keyIdem:
 			e.Idempotent = true
+		case keyDurable:
+			e.Durable = true
+		case keyOnce:
+			e.Once, err = unescape(v)
 		case keyUnrouted:
 			if e.Fault != nil {
 				e.Fault.Unrouted = true

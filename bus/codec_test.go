@@ -44,6 +44,9 @@ func envelopes() []bus.Envelope {
 		{ID: "21", Type: bus.Flush},
 		{ID: "22", Type: bus.Flushed, Thread: "21"},
 		{ID: "23", Type: bus.Ping},
+		{ID: "24", Type: bus.ExecuteRequest, Name: "x", Durable: true, Once: " ü\n%20 "},
+		{ID: "25", Type: bus.ListResponse, Thread: "4", Body: json.RawMessage(`[{"id":"a"}]`), Durable: true},
+		{ID: "26", Type: bus.RegisterRequest, Body: json.RawMessage(`{"id":"a"}`), Durable: true},
 	}
 }
 

@@ -24,9 +24,20 @@ type FleetOptions struct {
 	// Channel is the ID of the channel, by which the registry knows the fleet. Default "fleet".
 	Channel string
 	// Topic gives a topic's name on the broker for its full name, where the broker limits letters or length: the names
-	// are <namespace>.inbox.<id>, <namespace>.discovery and <namespace>.events. It must give each name another one, the
+	// are <namespace>.inbox.<id>, <namespace>.discovery and <namespace>.events; of durable commands <namespace>.queue.<command>,
+	// and <namespace>.durable for their group. It must give each name another one, the
 	// same in every process. Default: the name as it is.
 	Topic func(name string) string
+	// Queue makes a subscriber of which each message of a topic goes to one subscription, of all that have the same
+	// group, wherever they are; to another one if it is nacked or its process dies. The group exists, and keeps messages while nobody
+	// subscribes, from its first Subscribe on. brokers.Broker.Queue is one. It is for commands.Options.Durable: without it this
+	// process can call durable commands and not serve them: registering one with the fleet as router fails,
+	// and others are not told of it, which is logged as an error. Default: none.
+	Queue func(group string) (message.Subscriber, error)
+	// DurableWorkers is how many requests for each durable command this process takes from the queue at a time, of
+	// which each is a subscription. A durable command that calls itself through other processes needs as many as it is
+	// nested. Default 4.
+	DurableWorkers int
 	// Lease is the time after which a process that is not heard of is taken to be gone. Each process is heard of at
 	// least every third of it. All processes should have the same. Default 6 s, at least 50 ms.
 	Lease time.Duration
@@ -100,6 +111,11 @@ type Fleet struct {
 	members   map[string]*member        // guarded by mu: the others, by ID
 	left      map[string]time.Time      // guarded by mu: sessions that said goodbye, and when
 	services  map[string]*service       // guarded by mu: what the others execute, by command ID
+	queues    map[string]*queue         // guarded by mu: durable commands that the registry executes, by ID
+	jobs      map[string]*job           // guarded by mu: requests from queues that are being executed, by what they are to bring about
+	working   map[string]*job           // guarded by mu: the same, by the registry's ID
+	outlets   map[string]*outbox        // guarded by mu: to the queues of durable commands, by command ID
+	steady    time.Time                 // guarded by mu: since when it has not been in doubt
 	calls     map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
 	serving   map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
 	flushes   map[string]*flushing      // guarded by mu: by the registry's ID
@@ -172,6 +188,10 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		members:  make(map[string]*member),
 		left:     make(map[string]time.Time),
 		services: make(map[string]*service),
+		queues:   make(map[string]*queue),
+		jobs:     make(map[string]*job),
+		working:  make(map[string]*job),
+		outlets:  make(map[string]*outbox),
 		calls:    make(map[string]*call),
 		serving:  make(map[string]*served),
 		flushes:  make(map[string]*flushing),
@@ -196,7 +216,7 @@ func (o *FleetOptions) check(pub message.Publisher, sub message.Subscriber) erro
 		return fmt.Errorf("invalid ID %q", o.ID)
 	case o.Lease < 0 || o.Lease > 0 && o.Lease < 50*time.Millisecond:
 		return fmt.Errorf("invalid Lease %v", o.Lease)
-	case o.RequestTTL < 0 || o.DedupeKeys < 0 || o.QueueSize < 0 || o.MaxMessageBytes < 0 || o.CloseTimeout < 0:
+	case o.RequestTTL < 0 || o.DedupeKeys < 0 || o.QueueSize < 0 || o.DurableWorkers < 0 || o.MaxMessageBytes < 0 || o.CloseTimeout < 0:
 		return errors.New("a negative number in the options")
 	}
 	return nil
@@ -224,6 +244,7 @@ func (o FleetOptions) withDefaults() FleetOptions {
 	o.RequestTTL = orDefault(o.RequestTTL, 30*time.Second)
 	o.DedupeKeys = orDefault(o.DedupeKeys, 1<<18)
 	o.QueueSize = orDefault(o.QueueSize, 8192)
+	o.DurableWorkers = orDefault(o.DurableWorkers, 4)
 	o.CloseTimeout = orDefault(o.CloseTimeout, 5*time.Second)
 	o.Logger = orDefault(o.Logger, slog.Default())
 	if o.Topic == nil {
@@ -263,7 +284,8 @@ func (f *Fleet) Ready(ctx context.Context) error {
 	}
 }
 
-// Await waits until each of the commands is served by another process, and the registry, if there is one, can call it.
+// Await waits until each of the commands is served by another process, and the registry, if there is one, can call it. A
+// durable command that was served once can be called for as long as this process is there.
 // Errors: ctx.Err(), or why the fleet has ended.
 func (f *Fleet) Await(ctx context.Context, commands ...string) error {
 	for {
