@@ -24,7 +24,8 @@ type subscription struct {
 	out    chan *message.Message
 	ctx    context.Context // of the adapter's subscription
 	cancel context.CancelFunc
-	user   context.Context // the subscriber's
+	user   context.Context  // the subscriber's
+	last   *message.Message // handed on; nil before the first
 }
 
 // subscribe returns once the subscription is live.
@@ -187,6 +188,7 @@ func (s *subscription) relay(first *message.Message, gap <-chan struct{}) {
 func (s *subscription) deliver(m *message.Message, gap <-chan struct{}) bool {
 	select {
 	case s.out <- m:
+		s.last = m
 		return true
 	case <-s.user.Done():
 	case <-gap:
@@ -200,6 +202,9 @@ func (s *subscription) deliver(m *message.Message, gap <-chan struct{}) bool {
 // end stops the adapter, and takes what it still has: it may be at sending, or
 // wait for an ack.
 func (s *subscription) end() {
+	if s.group != "" && s.last != nil {
+		s.settle()
+	}
 	if s.src.gate != nil {
 		s.drain(s.src.gate.close())
 	}
@@ -214,6 +219,30 @@ func (s *subscription) end() {
 	}
 	s.drain(nil)
 	closing.Wait()
+}
+
+// ackGrace is how long a subscription of a group that ends stays with the adapter after an ack.
+const ackGrace = 250 * time.Millisecond
+
+// settle lets the last ack get through: an adapter does not say when it has, and drops one that it is at when its ctx
+// ends. Then the message would come again. That the adapter brings the next one is proof too.
+func (s *subscription) settle() {
+	select {
+	case <-s.last.Acked():
+	default:
+		return
+	}
+	timer := time.NewTimer(ackGrace)
+	defer timer.Stop()
+	select {
+	case m, ok := <-s.src.messages:
+		if ok {
+			s.received()
+			m.Nack()
+		}
+	case <-s.src.ended:
+	case <-timer.C:
+	}
 }
 
 // drain gives back what comes, until the adapter has ended or until is closed.

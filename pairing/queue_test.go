@@ -115,6 +115,9 @@ func (t taker) hand(ctx context.Context, out chan<- *message.Message, m *message
 	case <-ctx.Done():
 		select {
 		case <-m.Acked():
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.acked++
 			return true
 		default:
 		}
