@@ -42,18 +42,21 @@ func PostgresReplies(ctx context.Context, db *sql.DB, opts ...RepliesOptions) (*
 	return &Replies{store: p, log: o.Logger}, nil
 }
 
-// create makes the table, one process at a time: CREATE IF NOT EXISTS alone fails where two do it at once.
+// create makes the table, if it is not there.
 func (p *pgReplies) create(ctx context.Context) error {
 	tx, err := p.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	index := p.opts.Namespace + "_replies_expires"
+	if there, err := pgThere(ctx, tx, p.opts.Namespace, 1, index); there || err != nil {
+		return err
+	}
 	for _, statement := range []string{
-		`SELECT pg_advisory_xact_lock(hashtext('` + p.opts.Namespace + `'), 1)`,
 		`CREATE TABLE IF NOT EXISTS ` + p.table + ` (
 			key text PRIMARY KEY, command text NOT NULL, reply bytea, expires timestamptz NOT NULL)`,
-		`CREATE INDEX IF NOT EXISTS "` + p.opts.Namespace + `_replies_expires" ON ` + p.table + ` (expires)`,
+		`CREATE INDEX IF NOT EXISTS "` + index + `" ON ` + p.table + ` (expires)`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("create table: %w", err)
