@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -48,6 +49,11 @@ type siteOptions struct {
 
 func (d *depot) site(t *testing.T, id string, options ...siteOptions) *site {
 	t.Helper()
+	return d.siteOver(t, d, id, options...)
+}
+
+func (d *depot) siteOver(t *testing.T, pub message.Publisher, id string, options ...siteOptions) *site {
+	t.Helper()
 	var so siteOptions
 	if len(options) > 0 {
 		so = options[0]
@@ -62,7 +68,7 @@ func (d *depot) site(t *testing.T, id string, options ...siteOptions) *site {
 	s.Registry, err = commands.NewRegistry(so.config)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
-	s.fleet, err = pairing.NewFleet(t.Context(), d, d, o)
+	s.fleet, err = pairing.NewFleet(t.Context(), pub, d, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.fleet.Close() })
 	s.link, err = s.RegisterChannel(t.Context(), s.fleet.Channel())
@@ -481,6 +487,50 @@ func TestDurableReplyThatTheBrokerRefuses(t *testing.T) {
 	assert.ErrorContains(t, a.err, "too long")
 	until(t, "it is acked", func() bool { return d.acks() == 1 })
 	assert.Equal(t, int64(1), runs.Load())
+}
+
+// mute is a process whose messages do not leave any more, as if it had been killed.
+type mute struct {
+	*depot
+	dead atomic.Bool
+}
+
+func (m *mute) Publish(topic string, messages ...*message.Message) error {
+	if m.dead.Load() {
+		return nil
+	}
+	return m.depot.Publish(topic, messages...)
+}
+
+func TestDurableReplyToAProcessThatDied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot()
+		t.Cleanup(func() { require.NoError(t, d.PubSub.Close()) })
+		w, net := d.site(t, "w"), &mute{depot: d}
+		caller := d.siteOver(t, net, "caller")
+		began, free := make(chan struct{}, 1), make(chan struct{})
+		w.serve(t, func(context.Context, pairOf) (int, error) {
+			began <- struct{}{}
+			<-free
+			return 0, nil
+		})
+		caller.can(t, "job.add")
+		ctx, cancel := context.WithCancel(t.Context())
+		c := caller.call(ctx, 1, 1)
+		got(t, began, "the handler")
+		net.dead.Store(true)
+		time.Sleep(4 * time.Second)
+		assert.Len(t, w.fleet.Members(), 1, "its lease runs on")
+		time.Sleep(6 * time.Second)
+		require.Empty(t, w.fleet.Members())
+		close(free)
+		synctest.Wait()
+		assert.Equal(t, 1, d.acks(), "the request stays done")
+		assert.Equal(t, uint64(1), w.fleet.Stats().Orphaned)
+		cancel()
+		require.ErrorIs(t, (<-c).err, context.Canceled)
+	})
 }
 
 // lines is a log.
