@@ -3,6 +3,7 @@ package brokers_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -38,20 +39,18 @@ type jobs struct {
 	*commands.Registry
 	fleet    *pairing.Fleet
 	settings workerSettings
-	db       *sql.DB // nil without Postgres
+	db       *sql.DB
 }
 
-func (k kind) jobs(t *testing.T, postgres bool) *jobs {
+func (k kind) jobs(t *testing.T) *jobs {
 	t.Helper()
 	j := &jobs{settings: workerSettings{URL: k.url(t), Namespace: namespace()}}
 	if k.purge != nil {
 		t.Cleanup(func() { k.purge(t, j.settings.URL, j.settings.Namespace) })
 	}
 	b := k.openAt(t, j.settings.URL, brokers.Options{Namespace: j.settings.Namespace, AckWait: jobAckWait})
-	if postgres {
-		j.settings.Postgres = postgresServer.find(t)
-		j.db = openEffects(t, j.settings.Postgres, j.settings.Namespace)
-	}
+	j.settings.Postgres = postgresServer.find(t)
+	j.db = openEffects(t, j.settings.Postgres, j.settings.Namespace)
 	j.Registry, j.fleet = caller(t, b)
 	return j
 }
@@ -103,9 +102,10 @@ func (j *jobs) can(t *testing.T) {
 	require.NoError(t, j.fleet.Await(ctx, "job.run"))
 }
 
+// TestDurableRequestOfAKilledWorkerIsExecutedElsewhere kills the process between the effect and the reply.
 func TestDurableRequestOfAKilledWorkerIsExecutedElsewhere(t *testing.T) {
 	eachDurable(t, func(t *testing.T, k kind) {
-		j := k.jobs(t, false)
+		j := k.jobs(t)
 		first := j.worker(t, "first")
 		j.can(t)
 		type answer struct {
@@ -121,6 +121,7 @@ func TestDurableRequestOfAKilledWorkerIsExecutedElsewhere(t *testing.T) {
 		first.kill(t)
 		second := j.worker(t, "second")
 		assert.Equal(t, answer{"second", nil}, <-answers)
+		assert.Equal(t, 1, count(t, j.db, "*", j.settings.Namespace), "what the first has done is undone")
 		second.stop(t)
 	})
 }
@@ -129,7 +130,7 @@ func TestDurableRequestOfAKilledWorkerIsExecutedElsewhere(t *testing.T) {
 func TestDurableEffectsEqualCalls(t *testing.T) {
 	const calls, callers = 200, 16
 	eachDurable(t, func(t *testing.T, k kind) {
-		j := k.jobs(t, true)
+		j := k.jobs(t)
 		first, second := j.worker(t, "first"), j.worker(t, "second")
 		j.can(t)
 		var next, done atomic.Int64
@@ -302,4 +303,35 @@ func (s *redeliveringSubscriber) Subscribe(ctx context.Context, topic string) (<
 		}
 	}()
 	return out, nil
+}
+
+// TestAckBeforeTheEndIsKept ends a subscription right after an ack, and looks whether the message comes again.
+func TestAckBeforeTheEndIsKept(t *testing.T) {
+	eachDurable(t, func(t *testing.T, k kind) {
+		const wait = time.Second
+		b := k.open(t, brokers.Options{AckWait: wait})
+		q, err := b.Queue("workers")
+		require.NoError(t, err)
+		topic := b.Topic("once")
+		for i := range 3 {
+			ctx, cancel := context.WithCancel(t.Context())
+			in, err := q.Subscribe(ctx, topic)
+			require.NoError(t, err)
+			id := fmt.Sprint("message ", i)
+			require.NoError(t, b.Publisher().Publish(topic, message.NewMessage(id, []byte(id))))
+			m := <-in
+			require.Equal(t, id, string(m.Payload), "the one before has not come again")
+			m.Ack()
+			cancel()
+			for range in { // until it has ended
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*wait)
+		defer cancel()
+		in, err := q.Subscribe(ctx, topic)
+		require.NoError(t, err)
+		for m := range in {
+			require.Fail(t, "came again", "%s", m.Payload)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,7 +29,7 @@ const workerEnv = "LEAT_TEST_WORKER_PROCESS"
 
 type workerSettings struct {
 	URL, Namespace, ID string
-	Postgres           string // of replies and effects; empty: neither
+	Postgres           string // of replies and effects
 }
 
 type task struct {
@@ -65,20 +66,16 @@ func (s *workerSettings) serve() error {
 		return err
 	}
 	defer func() { _ = b.Close() }()
-	cfg := commands.Config{ID: s.ID}
-	if s.Postgres != "" {
-		db, err := sql.Open("pgx", s.Postgres)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = db.Close() }()
-		replies, err := brokers.PostgresReplies(ctx, db, brokers.RepliesOptions{Namespace: s.Namespace})
-		if err != nil {
-			return err
-		}
-		cfg.Middleware = []message.HandlerMiddleware{replies.Middleware}
+	db, err := sql.Open("pgx", s.Postgres)
+	if err != nil {
+		return err
 	}
-	r, err := commands.NewRegistry(cfg)
+	defer func() { _ = db.Close() }()
+	replies, err := brokers.PostgresReplies(ctx, db, brokers.RepliesOptions{Namespace: s.Namespace})
+	if err != nil {
+		return err
+	}
+	r, err := commands.NewRegistry(commands.Config{ID: s.ID, Middleware: []message.HandlerMiddleware{replies.Middleware}})
 	if err != nil {
 		return err
 	}
@@ -98,13 +95,11 @@ func (s *workerSettings) serve() error {
 
 func (s *workerSettings) run(ctx context.Context, t task) (string, error) {
 	tx, ok := brokers.Tx(ctx)
-	if ok != (s.Postgres != "") {
-		return "", fmt.Errorf("transaction: %v", ok)
+	if !ok {
+		return "", errors.New("no transaction")
 	}
-	if ok {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO `+effects(s.Namespace)+` (n, worker) VALUES ($1, $2)`, t.N, s.ID); err != nil {
-			return "", err
-		}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO `+effects(s.Namespace)+` (n, worker) VALUES ($1, $2)`, t.N, s.ID); err != nil {
+		return "", err
 	}
 	if t.HangIn == s.ID {
 		fmt.Println("began")
