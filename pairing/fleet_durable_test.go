@@ -159,7 +159,7 @@ func TestDurableCallsAreSharedByTheWorkers(t *testing.T) {
 	assert.Equal(t, int64(calls), ran[0].Load()+ran[1].Load())
 	assert.NotZero(t, ran[0].Load())
 	assert.NotZero(t, ran[1].Load())
-	assert.Len(t, d.sent, calls, "each request has gone through the queue")
+	assert.Equal(t, calls, d.queued(), "each request has gone through the queue")
 	until(t, "all are acked", func() bool { return d.acks() == calls })
 	until(t, "nothing is left", func() bool { s := caller.fleet.Stats(); return s.Pending == 0 && s.Queued == 0 })
 }
@@ -333,7 +333,7 @@ func TestDurableForItsCallerOnlyIsRefused(t *testing.T) {
 	sum, err := commands.Execute(t.Context(), caller.Registry, jobPlain, pairOf{1, 1})
 	require.NoError(t, err)
 	assert.Equal(t, 2, sum)
-	assert.Empty(t, d.sent)
+	assert.Zero(t, d.queued())
 }
 
 func TestDurableCommandOfAPairIsAnOrdinaryOne(t *testing.T) {
@@ -382,8 +382,7 @@ func TestLeaveStopsTakingFirst(t *testing.T) {
 	t.Parallel()
 	d := newDepot()
 	caller := d.site(t, "caller")
-	one := func(o *pairing.FleetOptions) { o.DurableWorkers = 1 }
-	w1, w2 := d.site(t, "w1", siteOptions{fleet: one}), d.site(t, "w2", siteOptions{fleet: one})
+	w1, w2 := d.site(t, "w1"), d.site(t, "w2")
 	began, free := make(chan struct{}, 9), make(chan struct{})
 	w1.serve(t, func(ctx context.Context, p pairOf) (int, error) {
 		began <- struct{}{}
@@ -408,7 +407,8 @@ func TestLeaveStopsTakingFirst(t *testing.T) {
 	close(free)
 	assert.Equal(t, answer{100, nil}, got(t, c1, "the reply of who leaves"))
 	require.NoError(t, got(t, left, "the end"))
-	assert.Empty(t, began, "nothing was taken after Leave had begun")
+	assert.Empty(t, began, "nothing was executed after Leave had begun")
+	assert.Equal(t, uint64(1), w1.fleet.Stats().Taken, "nor taken")
 	w2.serve(t, add)
 	assert.Equal(t, answer{4, nil}, got(t, c2, "the reply of the other"))
 	until(t, "both are acked", func() bool { return d.acks() == 2 })
@@ -464,7 +464,7 @@ func TestDurableCommandOfAChild(t *testing.T) {
 	caller.can(t, "job.add")
 	assert.Equal(t, answer{3, nil}, got(t, caller.call(commands.WithOnce(t.Context(), "k"), 1, 2), "the reply"))
 	assert.Equal(t, "k", got(t, keys, "the key"))
-	assert.Len(t, d.sent, 1, "it went through the queue")
+	assert.Equal(t, 1, d.queued(), "it went through the queue")
 }
 
 func TestDurableReplyThatTheBrokerRefuses(t *testing.T) {
@@ -492,11 +492,12 @@ func TestDurableReplyThatTheBrokerRefuses(t *testing.T) {
 // mute is a process whose messages do not leave any more, as if it had been killed.
 type mute struct {
 	*depot
-	dead atomic.Bool
+	topic string // the end of the topics that it is mute on; empty: on all
+	dead  atomic.Bool
 }
 
 func (m *mute) Publish(topic string, messages ...*message.Message) error {
-	if m.dead.Load() {
+	if m.dead.Load() && strings.HasSuffix(topic, m.topic) {
 		return nil
 	}
 	return m.depot.Publish(topic, messages...)
@@ -530,6 +531,30 @@ func TestDurableReplyToAProcessThatDied(t *testing.T) {
 		assert.Equal(t, uint64(1), w.fleet.Stats().Orphaned)
 		cancel()
 		require.ErrorIs(t, (<-c).err, context.Canceled)
+	})
+}
+
+func TestDurableCallOutlastsItsWorkersLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDepot()
+		t.Cleanup(func() { require.NoError(t, d.PubSub.Close()) })
+		net := &mute{depot: d, topic: ".discovery"}
+		caller, w := d.site(t, "caller"), d.siteOver(t, net, "w")
+		began, free := make(chan struct{}, 1), make(chan struct{})
+		w.serve(t, func(ctx context.Context, p pairOf) (int, error) {
+			began <- struct{}{}
+			<-free
+			return add(ctx, p)
+		})
+		caller.can(t, "job.add")
+		c := caller.call(t.Context(), 1, 2)
+		got(t, began, "the handler")
+		net.dead.Store(true)
+		time.Sleep(10 * time.Second)
+		require.Empty(t, caller.fleet.Members(), "it was given up")
+		close(free)
+		assert.Equal(t, answer{3, nil}, got(t, c, "the reply"))
 	})
 }
 

@@ -50,7 +50,7 @@ func (f *Fleet) startJob(l *letter) (j *job, mine bool) {
 	e := l.envelope
 	e.Once = orDefault(e.Once, l.id+"/"+l.session+"/"+e.ID)
 	j = &job{once: e.Name + " " + e.Once, id: bus.NewID(), done: make(chan struct{})}
-	e.ID, e.Durable, e.Deadline, e.Expires = j.id, true, 0, time.Time{}
+	e.ID = j.id
 	f.mu.Lock()
 	if f.draining || f.err != nil || f.link == nil || !f.link.greeted {
 		f.mu.Unlock()

@@ -17,9 +17,9 @@ type depot struct {
 
 	mu     sync.Mutex
 	queues map[string]chan *message.Message
-	sent   []*message.Message // to queues
-	acked  int
-	refuse func(topic string, m *message.Message) error // nil: nothing
+	sent   []*message.Message                           // guarded by mu: to queues
+	acked  int                                          // guarded by mu
+	refuse func(topic string, m *message.Message) error // guarded by mu; nil: nothing
 }
 
 func newDepot() *depot {
@@ -53,10 +53,10 @@ func (d *depot) Publish(topic string, messages ...*message.Message) error {
 			}
 			continue
 		}
-		d.queue(topic) <- m.Copy()
 		d.mu.Lock()
 		d.sent = append(d.sent, m.Copy())
 		d.mu.Unlock()
+		d.queue(topic) <- m.Copy()
 	}
 	return nil
 }
@@ -67,6 +67,13 @@ func (d *depot) again(topic string, n int) {
 	m := d.sent[n].Copy()
 	d.mu.Unlock()
 	d.queue(topic) <- m
+}
+
+// queued is how many messages were published to queues.
+func (d *depot) queued() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.sent)
 }
 
 func (d *depot) acks() int {
