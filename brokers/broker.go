@@ -80,6 +80,9 @@ func (b *Broker) Subscriber() message.Subscriber { return subscriber{b: b} }
 // subscribes, for as long as Guarantees say. Order holds as long as there is one
 // subscription and no redelivery. Groups are named like topics. Close of the subscriber does nothing.
 //
+// It is pairing.FleetOptions.Queue for durable commands, where Guarantees().Durable: AckWait then has to be
+// longer than the slowest handler, and JetStream has at most 16 requests of a command out at a time, with all processes together.
+//
 // On NATS core and in one process nothing is kept and nothing comes again.
 // The error wraps ErrNoQueue (memory and gochannel) or ErrIllegalTopic.
 func (b *Broker) Queue(group string) (message.Subscriber, error) {

@@ -30,15 +30,17 @@ func newPgSchema(namespace string) pgSchema {
 }
 
 // create makes the tables, one process at a time: CREATE IF NOT EXISTS alone
-// fails where two do it at once.
+// fails where two do it at once, and of an index it waits for all who write, even where there is one.
 func (s pgSchema) create(ctx context.Context, db *sql.DB) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	if there, err := pgThere(ctx, tx, s.namespace, 0, s.namespace+"_waiting_topic"); there || err != nil {
+		return err
+	}
 	for _, statement := range []string{
-		`SELECT pg_advisory_xact_lock(hashtext('` + s.namespace + `'), 0)`,
 		`CREATE TABLE IF NOT EXISTS ` + s.messages + ` (
 			"offset" bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 			topic text NOT NULL,
@@ -58,6 +60,15 @@ func (s pgSchema) create(ctx context.Context, db *sql.DB) error {
 		}
 	}
 	return tx.Commit()
+}
+
+// pgThere takes the lock under which a kind of table of a namespace is made, and reports whether what is made last is there.
+func pgThere(ctx context.Context, tx *sql.Tx, namespace string, kind int, last string) (there bool, err error) {
+	if _, err = tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtext($1), $2)`, namespace, kind); err != nil {
+		return false, fmt.Errorf("create tables: %w", err)
+	}
+	err = tx.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, `"`+last+`"`).Scan(&there)
+	return there, err
 }
 
 // InsertQuery locks the topic before the rows get their offsets.

@@ -46,6 +46,8 @@ const (
 	keyKey      = "leat-key"
 	keyIdem     = "leat-idempotent"
 	keyGroups   = "leat-groups" // each with a comma before it; a comma alone is none
+	keyDurable  = "leat-durable"
+	keyOnce     = "leat-once"
 )
 
 // newMessage returns a message to be published. It has no channels for acks,
@@ -80,6 +82,12 @@ func putExtras(m message.Metadata, e *Envelope) {
 	}
 	if e.Groups != nil {
 		m[keyGroups] = "," + strings.Join(*e.Groups, ",")
+	}
+	if e.Durable {
+		m[keyDurable] = "1"
+	}
+	if e.Once != "" {
+		m[keyOnce] = escape(e.Once)
 	}
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
@@ -116,6 +124,10 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			e.Idempotent = true
 		case keyGroups:
 			e.Groups, err = parseGroups(v)
+		case keyDurable:
+			e.Durable = true
+		case keyOnce:
+			e.Once, err = unescape(v)
 		case keyUnrouted:
 			if e.Fault != nil {
 				e.Fault.Unrouted = true

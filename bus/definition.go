@@ -14,6 +14,8 @@ type Definition struct {
 	ID          string  `json:"id"`
 	Description string  `json:"description,omitempty"`
 	Schema      *Schema `json:"schema,omitempty"`
+	// Durable is Envelope.Durable of the message that the definition came with: see there.
+	Durable bool `json:"-"`
 }
 
 // Schema holds the JSON Schemas of a command. A nil one is absent: nothing is
@@ -46,6 +48,7 @@ func (e *Envelope) Definition() (Definition, error) {
 	if d.ID == "" {
 		return Definition{}, errors.New("definition: empty id")
 	}
+	d.Durable = e.Durable
 	return d, nil
 }
 
@@ -59,6 +62,7 @@ func (e *Envelope) Definitions() ([]Definition, error) {
 		if d.ID == "" {
 			return nil, fmt.Errorf("definitions: empty id at [%d]", i)
 		}
+		ds[i].Durable = e.Durable
 	}
 	return ds, nil
 }

@@ -84,6 +84,12 @@ type Envelope struct {
 	Key string
 	// Idempotent says that the ExecuteRequest may be executed more than once.
 	Idempotent bool
+	// Durable says that the command outlives the processes which serve it: of an ExecuteRequest, that it goes through the
+	// command's queue where there is one; of a RegisterRequest or ListResponse, that all of its commands are such.
+	Durable bool
+	// Once names what an ExecuteRequest is to bring about: requests for one command with the same Once are one request,
+	// for those who keep its reply. Empty: the request is one of its own.
+	Once string
 	// Features are the control messages that the sender understands, on list messages.
 	Features Features
 	// Groups are the groups of listeners that an Event is for in this process, where that is decided: by a fleet,

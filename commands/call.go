@@ -62,6 +62,7 @@ func (r *Registry) enter(ctx context.Context, id string) error {
 type traits struct {
 	ttl        time.Duration // 0: the registry's RequestTTL
 	idempotent bool
+	durable    bool
 }
 
 // execute calls a command: here, or wherever it is. cmd is what the table says about it.
@@ -83,6 +84,7 @@ func (r *Registry) execute(ctx context.Context, id string, cmd *command, in payl
 	if depth := bus.Depth(ctx); depth > bus.MaxDepth {
 		return payload.Content{}, tooDeep(id)
 	}
+	tr.durable = tr.durable || cmd != nil && cmd.def.Durable
 	return to.call(ctx, id, in, tr, cmd != nil)
 }
 
@@ -126,7 +128,7 @@ func (r *Registry) local(ctx context.Context, cmd *command, in payload.Content) 
 func (r *Registry) localWrapped(ctx context.Context, cmd *command, body json.RawMessage, depth int) (json.RawMessage, error) {
 	id := bus.NewID()
 	m, err := bus.Binary.Marshal(bus.Envelope{ID: id, Type: bus.ExecuteRequest, Name: cmd.def.ID, Body: body,
-		Depth: depth, Metadata: bus.MetadataFrom(ctx)})
+		Depth: depth, Once: OnceKey(ctx), Metadata: bus.MetadataFrom(ctx)})
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +171,8 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 	}
 	for {
 		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: in.Body, Value: in.Value,
-			Expires: expires, Depth: bus.Depth(ctx), Key: keyFrom(ctx), Idempotent: tr.idempotent, Metadata: bus.MetadataFrom(ctx)})
+			Expires: expires, Depth: bus.Depth(ctx), Key: keyFrom(ctx), Idempotent: tr.idempotent,
+			Durable: tr.durable, Once: onceFrom(ctx), Metadata: bus.MetadataFrom(ctx)})
 		if err == nil {
 			return p.await(ctx, c, nil)
 		}

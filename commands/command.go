@@ -30,6 +30,19 @@ type Options struct {
 	// Idempotent says that executing a request twice does no harm. A fleet then sends a request whose process went
 	// away once more, to another one, rather than fail the call. It is what the caller's Command says that counts.
 	Idempotent bool
+	// Durable says that a request outlives the process which executes it, and the one that made it. In a fleet that
+	// has a queue (pairing.FleetOptions.Queue) the requests of all callers go through one queue of the command: each is
+	// given to one of the processes that serve it, and to another one if that dies before it has answered. A request
+	// that is in the queue is executed although its caller has left, or its time is up: a call that ended with ErrTimeout
+	// may yet be executed. Without more it is executed at least once; see brokers.PostgresReplies and RedisReplies for
+	// exactly one effect, and [WithOnce] for calls that are made again.
+	//
+	// A registry that executes the command itself does so, as always, on the spot; and so does the peer of a channel
+	// that is no fleet, such as a pair: there the option means nothing.
+	//
+	// It is what the Command says with which the handler is registered that counts. A caller's Command that is Durable
+	// is refused where no process takes the requests from a queue.
+	Durable bool
 }
 
 // Command is a command's ID and the types of its request and result: what
@@ -72,7 +85,7 @@ func define[Req, Res any](id, description string, opts []Options) (c Command[Req
 	if id == "" {
 		return c, fmt.Errorf("empty ID")
 	}
-	c = Command[Req, Res]{def: bus.Definition{ID: id, Description: description}, key: id, ttl: o.TTL, again: o.Idempotent}
+	c = Command[Req, Res]{def: bus.Definition{ID: id, Description: description, Durable: o.Durable}, key: id, ttl: o.TTL, again: o.Idempotent}
 	if c.req, err = payload.For(reflect.TypeFor[Req]()); err != nil {
 		return c, fmt.Errorf("request: %w", err)
 	}

@@ -122,6 +122,9 @@ func text(err error) string {
 // pointer in an error do.
 const unspeakable = "the handler's error panicked when it was asked for its text"
 
+// FaultOf returns what a remote caller is told of a handler's error: for handler middleware that makes the reply itself.
+func FaultOf(err error) *bus.Fault { return faultOf(err) }
+
 // faultOf turns a handler's error into what the reply says. It may run outside
 // of everything that recovers.
 func faultOf(err error) (f *bus.Fault) {

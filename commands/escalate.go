@@ -59,7 +59,7 @@ func (p *peer) resend() {
 		}
 	})
 	for _, reg := range waiting { // under the same ID: the first answer counts
-		_ = p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def)})
+		_ = p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def), Durable: reg.cmd.def.Durable})
 	}
 	p.escalateAll()
 }

@@ -73,7 +73,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if err != nil {
 		return res, &Error{Code: InvalidRequest, Command: c.def.ID, Message: "the request does not encode: " + err.Error(), Err: err}
 	}
-	out, err := r.execute(ctx, c.def.ID, cmd, in, traits{ttl: c.ttl, idempotent: c.again})
+	out, err := r.execute(ctx, c.def.ID, cmd, in, traits{ttl: c.ttl, idempotent: c.again, durable: c.def.Durable})
 	if err != nil {
 		return res, err
 	}

@@ -1,15 +1,37 @@
 package commands
 
 import (
+	"slices"
+
 	"github.com/leatbus/leat/bus"
 )
 
 // list answers a list.commands.request.
 func (p *peer) list(thread string) {
 	limit := p.r.bus.Options().MaxMessageBytes - listOverhead - len(thread)
-	for _, defs := range split(p.r.public(), limit) {
-		p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(defs)})
+	for _, list := range alike(p.r.public()) {
+		for _, defs := range split(list, limit) {
+			p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(defs), Durable: len(defs) > 0 && defs[0].Durable})
+		}
 	}
+}
+
+// alike parts the durable commands from the others: which they are is said of a whole message. It returns at least one list.
+func alike(defs []bus.Definition) [][]bus.Definition {
+	durable := make([]bus.Definition, 0)
+	others := slices.DeleteFunc(defs, func(d bus.Definition) bool {
+		if d.Durable {
+			durable = append(durable, d)
+		}
+		return d.Durable
+	})
+	switch {
+	case len(durable) == 0:
+		return [][]bus.Definition{others}
+	case len(others) == 0:
+		return [][]bus.Definition{durable}
+	}
+	return [][]bus.Definition{others, durable}
 }
 
 // listOverhead is what the canonical form adds to an array of definitions, and some.

@@ -160,7 +160,7 @@ func (r *Registry) advertise(cmd *command) {
 		if body == nil {
 			body = encodeDefinitions([]bus.Definition{cmd.def})
 		}
-		_ = l.Send(bus.Envelope{Type: bus.ListResponse, Thread: bus.NewID(), Body: body})
+		_ = l.Send(bus.Envelope{Type: bus.ListResponse, Thread: bus.NewID(), Body: body, Durable: cmd.def.Durable})
 	}
 }
 

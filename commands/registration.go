@@ -29,7 +29,7 @@ func (p *peer) request(reg *registration, ttl time.Duration) {
 		reg.settle(outcome{err: disconnected(reg.command, p.link.ID(), bus.ErrNotConnected)})
 		return
 	}
-	err := p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def)})
+	err := p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def), Durable: reg.cmd.def.Durable})
 	if err != nil && p.out.drop(&reg.exchange) {
 		reg.settle(outcome{err: sendFailure(reg.command, p, err)})
 	}

@@ -100,7 +100,8 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	}
 	p.r.stats.forwarded.Add(1)
 	err := to.link.Relay(bus.Envelope{ID: rt.id, Type: bus.ExecuteRequest, Name: e.Name, Body: e.Body, Value: e.Value,
-		Expires: expires, Depth: e.Depth, Hops: e.Hops + 1, Key: e.Key, Idempotent: e.Idempotent, Metadata: e.Metadata})
+		Expires: expires, Depth: e.Depth, Hops: e.Hops + 1, Key: e.Key, Idempotent: e.Idempotent,
+		Durable: e.Durable, Once: e.Once, Metadata: e.Metadata})
 	if err != nil && to.out.drop(&rt.exchange) {
 		rt.settle(outcome{err: sendFailure(e.Name, to, err)})
 	}

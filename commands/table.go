@@ -80,6 +80,7 @@ type Info struct {
 	Request     json.RawMessage // JSON Schema; nil when there is none
 	Response    json.RawMessage // JSON Schema; nil when there is none
 	Channel     string          // the channel it is reached through; empty for a local command
+	Durable     bool            // its requests go through a queue; see [Options]
 }
 
 // Commands returns the commands that this registry knows, private ones
@@ -88,7 +89,7 @@ func (r *Registry) Commands() []Info {
 	var infos []Info
 	r.table.Range(func(_, v any) bool {
 		cmd := v.(*command)
-		info := Info{ID: cmd.def.ID, Description: cmd.def.Description}
+		info := Info{ID: cmd.def.ID, Description: cmd.def.Description, Durable: cmd.def.Durable}
 		if cmd.def.Schema != nil {
 			info.Request, info.Response = cmd.def.Schema.Request, cmd.def.Schema.Response
 		}

@@ -63,6 +63,11 @@ type Fleet struct {
 	attends   map[interest]bool         // guarded by mu: the groups that have listeners in this process
 	seating   seating                   // guarded by mu: those of the others
 	services  map[string]*service       // guarded by mu: what the others execute, by command ID
+	queues    map[string]*queue         // guarded by mu: durable commands that the registry executes, by ID
+	jobs      map[string]*job           // guarded by mu: requests from queues that are being executed, by what they are to bring about
+	working   map[string]*job           // guarded by mu: the same, by the registry's ID
+	outlets   map[string]*outbox        // guarded by mu: to the queues of durable commands, by command ID
+	steady    time.Time                 // guarded by mu: since when it has not been in doubt
 	calls     map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
 	serving   map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
 	early     []bus.Envelope            // guarded by mu: events that wait until the fleet is ready
@@ -138,6 +143,10 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		services: make(map[string]*service),
 		attends:  make(map[interest]bool),
 		seating:  make(seating),
+		queues:   make(map[string]*queue),
+		jobs:     make(map[string]*job),
+		working:  make(map[string]*job),
+		outlets:  make(map[string]*outbox),
 		calls:    make(map[string]*call),
 		serving:  make(map[string]*served),
 		flushes:  make(map[string]*flushing),
@@ -170,7 +179,8 @@ func (f *Fleet) Ready(ctx context.Context) error {
 	}
 }
 
-// Await waits until each of the commands is served by another process, and the registry, if there is one, can call it.
+// Await waits until each of the commands is served by another process, and the registry, if there is one, can call it. A
+// durable command that was served once can be called for as long as this process is there.
 // Errors: ctx.Err(), or why the fleet has ended.
 func (f *Fleet) Await(ctx context.Context, commands ...string) error {
 	for {

@@ -11,7 +11,7 @@ import (
 type call struct {
 	envelope bus.Envelope // as the registry sent it; its ID names the call
 	deadline time.Time    // the registry settles it then
-	to       *member      // who is to answer
+	to       *member      // who is to answer; nil: whoever takes it from the queue
 	tried    []*member    // who had it before
 	again    bool         // it may have been executed, and was sent once more
 }
@@ -41,10 +41,14 @@ func (f *Fleet) request(e *bus.Envelope) error {
 		f.refuse(e.ID, &bus.Fault{Code: codeInvalid, Message: fmt.Sprintf("the request has %d bytes, the fleet's limit is %d", n, limit)})
 		return nil
 	}
+	begin := f.begin
+	if f.outlives(e) {
+		begin = f.beginDurable
+	}
 	for {
 		var fx effects
 		f.mu.Lock()
-		room := f.begin(c, &fx)
+		room := begin(c, &fx)
 		f.mu.Unlock()
 		f.hand(fx.registry...)
 		if room == nil {
@@ -112,11 +116,18 @@ func (f *Fleet) send(c *call, to *member, kind itemKind, fx *effects) {
 // lose ends a call that could not be sent. f.mu is held.
 func (f *Fleet) lose(c *call, fx *effects) {
 	f.count.lost.Add(1)
-	f.settle(c, response(c.envelope.ID, disconnected(f.opts.Channel)), fx)
+	fault := disconnected(f.opts.Channel)
+	if c.to == nil {
+		fault.Message = fmt.Sprintf("channel %q: the request could not be put into its queue", f.opts.Channel)
+	}
+	f.settle(c, response(c.envelope.ID, fault), fx)
 }
 
 // leave takes the call from its member. f.mu is held.
 func (c *call) leave() {
+	if c.to == nil {
+		return
+	}
 	delete(c.to.calls, c.envelope.ID)
 	c.tried = append(c.tried, c.to)
 }
@@ -157,8 +168,12 @@ func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
 func (f *Fleet) replied(l *letter) {
 	e := l.envelope
 	f.update(func(fx *effects) {
-		m := f.meet(l, fx)
 		c := f.calls[e.Thread]
+		if c != nil && c.to == nil { // whoever has it from the queue may answer, and go
+			f.settle(c, e, fx)
+			return
+		}
+		m := f.meet(l, fx)
 		if m == nil || c == nil || c.to != m {
 			f.count.late.Add(1)
 			return
@@ -186,6 +201,9 @@ func (f *Fleet) cancelCall(id string) {
 	to := c.to
 	c.leave()
 	delete(f.calls, id)
+	if to == nil {
+		return
+	}
 	f.post(to, &letter{envelope: bus.Envelope{Type: bus.Cancel, Thread: id}})
 }
 

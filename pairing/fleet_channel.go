@@ -3,6 +3,7 @@ package pairing
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -32,6 +33,7 @@ func (f *Fleet) linkCloses() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.draining = true
+	f.stopQueues()
 }
 
 // registryPublisher takes what the registry sends. It is called by the link's writer, one message at a time, and may
@@ -244,8 +246,13 @@ func (f *Fleet) difference() (messages []bus.Envelope) {
 	if a.hello == "" && len(appeared) == 0 {
 		return messages
 	}
-	for _, defs := range split(appeared) {
-		messages = append(messages, bus.Envelope{Type: bus.ListResponse, Thread: orDefault(a.hello, bus.NewID()), Features: features, Body: encode(orEmpty(defs))})
+	durable, others := parted(appeared)
+	for _, defs := range slices.Concat(split(others), split(durable)) {
+		if len(defs) == 0 && (a.hello == "" || len(messages) > 0 && messages[len(messages)-1].Type == bus.ListResponse) {
+			continue
+		}
+		messages = append(messages, bus.Envelope{Type: bus.ListResponse, Thread: orDefault(a.hello, bus.NewID()), Features: features,
+			Body: encode(orEmpty(defs)), Durable: len(defs) > 0 && defs[0].Durable})
 	}
 	a.hello = ""
 	return messages

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/leatbus/leat/bus"
@@ -17,6 +19,7 @@ func (f *Fleet) Leave(ctx context.Context) error {
 	f.update(func(*effects) {
 		if !f.draining {
 			f.draining = true
+			f.stopQueues()
 			f.change(catalogue{Clear: true})
 		}
 		f.settleIdle()
@@ -27,7 +30,7 @@ func (f *Fleet) Leave(ctx context.Context) error {
 	}
 	if !finished {
 		f.mu.Lock()
-		left := len(f.serving)
+		left := len(f.serving) + len(f.jobs)
 		f.mu.Unlock()
 		err := fmt.Errorf("leave: %d requests were left: %w", left, ctx.Err())
 		return errors.Join(err, f.end(bus.ErrClosed))
@@ -124,6 +127,7 @@ func (f *Fleet) startEnd(why error) (link *attachment, first bool) {
 		f.post(m, &letter{kind: kindBye, drained: drained})
 	}
 	f.err = why
+	f.stopQueues()
 	close(f.closing)
 	clear(f.calls)
 	clear(f.serving)
@@ -137,6 +141,7 @@ func (f *Fleet) shutBoxes() error {
 	for _, m := range f.members {
 		boxes = append(boxes, m.box)
 	}
+	boxes = slices.AppendSeq(boxes, maps.Values(f.outlets))
 	f.mu.Unlock()
 	for _, box := range boxes {
 		box.close(func(*outItem) bool { return true })

@@ -28,10 +28,16 @@ func (f *Fleet) learn(e *bus.Envelope) error {
 	}
 	f.update(func(fx *effects) {
 		if e.Type == bus.RegisterRequest {
-			fx.deliver(bus.Envelope{Type: bus.RegisterResponse, Thread: e.ID})
+			fx.deliver(bus.Envelope{Type: bus.RegisterResponse, Thread: e.ID, Fault: f.unqueued(&defs[0])})
 		}
 		var news []bus.Definition
 		for _, def := range defs {
+			if def.Durable || f.queues[def.ID] != nil {
+				f.learnDurable(def, fx)
+			}
+			if def.Durable {
+				continue // it is announced when its queue is there
+			}
 			old, known := f.own[def.ID]
 			f.own[def.ID] = def
 			if !known || !same(&old, &def) {
@@ -40,7 +46,7 @@ func (f *Fleet) learn(e *bus.Envelope) error {
 		}
 		if len(news) > 0 {
 			for _, part := range split(news) {
-				f.change(catalogue{Add: part})
+				f.change(newCatalogue(part))
 			}
 		}
 	})
@@ -50,6 +56,8 @@ func (f *Fleet) learn(e *bus.Envelope) error {
 // unlearn takes that the registry does not execute a command any more.
 func (f *Fleet) unlearn(id string) {
 	f.update(func(fx *effects) {
+		f.queues[id].quit()
+		delete(f.queues, id)
 		if _, known := f.own[id]; !known {
 			return
 		}
@@ -82,7 +90,7 @@ func (f *Fleet) tell(m *member, echo int64) {
 	}
 	var parts []catalogue
 	for _, part := range split(defs) {
-		parts = append(parts, catalogue{Add: part})
+		parts = append(parts, newCatalogue(part))
 	}
 	if !f.draining {
 		parts = append(parts, f.listGroups()...)
@@ -214,7 +222,8 @@ func readCatalogue(data []byte) (c catalogue, err error) {
 	if err := d.Decode(&c); err != nil {
 		return c, fmt.Errorf("commands: %w", err)
 	}
-	for _, def := range c.Add {
+	for i, def := range c.Add {
+		c.Add[i].Durable = slices.Contains(c.Durable, def.ID)
 		if def.ID == "" || strings.HasPrefix(def.ID, "_") {
 			return c, fmt.Errorf("commands: empty or private ID %q", def.ID)
 		}

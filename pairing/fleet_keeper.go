@@ -76,7 +76,7 @@ func (f *Fleet) cameBack(l *letter) {
 		case kindProbe:
 			f.probed[l.thread] = true
 			if len(f.probed) == 3 && !f.isReady() && f.err == nil {
-				f.heard = time.Now()
+				f.heard, f.steady = time.Now(), time.Now()
 				close(f.ready)
 				for _, e := range f.early {
 					f.mail(f.events, f.divide(&e))
@@ -85,6 +85,9 @@ func (f *Fleet) cameBack(l *letter) {
 				f.mail(f.discovery, &letter{kind: kindHello, version: f.version})
 			}
 		case kindBeat, kindHello:
+			if f.inDoubt() {
+				f.steady = time.Now()
+			}
 			f.heard = time.Now()
 		case kindFlush:
 			f.flushedBy(l.thread, f.flushes[l.thread], f.self, fx)

@@ -29,7 +29,8 @@ type member struct {
 // service is a command that others execute.
 type service struct {
 	def     bus.Definition // as it was announced last
-	servers []*member      // at least one
+	servers []*member      // at least one, unless it is durable
+	takers  int            // of the servers: those that take requests from the queue
 }
 
 // meet returns the member that sent l, which is one from now on; nil if l is from an earlier life of a process, or
@@ -106,13 +107,15 @@ func (f *Fleet) drop(m *member, why departure, fx *effects) {
 
 // serve notes that m executes the command. f.mu is held.
 func (f *Fleet) serve(m *member, def bus.Definition) {
-	m.commands[def.ID] = def
 	s := f.services[def.ID]
 	if s == nil {
 		s = &service{def: def}
 		f.services[def.ID] = s
 		f.dirty[def.ID] = true
 	}
+	s.takes(m.commands[def.ID], -1)
+	s.takes(def, 1)
+	m.commands[def.ID] = def
 	if !same(&s.def, &def) {
 		s.def = def
 		f.dirty[def.ID] = true
@@ -124,13 +127,15 @@ func (f *Fleet) serve(m *member, def bus.Definition) {
 
 // unserve notes that m does not execute it any more. f.mu is held.
 func (f *Fleet) unserve(m *member, id string) {
+	old := m.commands[id]
 	delete(m.commands, id)
 	s := f.services[id]
 	if s == nil {
 		return
 	}
+	s.takes(old, -1)
 	s.servers = slices.DeleteFunc(slices.Clone(s.servers), func(o *member) bool { return o == m })
-	if len(s.servers) == 0 {
+	if len(s.servers) == 0 && !s.def.Durable { // else its requests wait for the next one
 		delete(f.services, id)
 		f.dirty[id] = true
 	}
@@ -146,7 +151,7 @@ func (f *Fleet) unserveAll(m *member) {
 
 // same reports whether two definitions say the same.
 func same(a, b *bus.Definition) bool {
-	if a.Description != b.Description || (a.Schema == nil) != (b.Schema == nil) {
+	if a.Description != b.Description || a.Durable != b.Durable || (a.Schema == nil) != (b.Schema == nil) {
 		return false
 	}
 	return a.Schema == nil || string(a.Schema.Request) == string(b.Schema.Request) && string(a.Schema.Response) == string(b.Schema.Response)

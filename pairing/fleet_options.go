@@ -22,9 +22,20 @@ type FleetOptions struct {
 	// Channel is the ID of the channel, by which the registry knows the fleet. Default "fleet".
 	Channel string
 	// Topic gives a topic's name on the broker for its full name, where the broker limits letters or length: the names
-	// are <namespace>.inbox.<id>, <namespace>.discovery and <namespace>.events. It must give each name another one, the
+	// are <namespace>.inbox.<id>, <namespace>.discovery and <namespace>.events; of durable commands <namespace>.queue.<command>,
+	// and <namespace>.durable for their group. It must give each name another one, the
 	// same in every process. Default: the name as it is.
 	Topic func(name string) string
+	// Queue makes a subscriber of which each message of a topic goes to one subscription, of all that have the same
+	// group, wherever they are; to another one if it is nacked or its process dies. The group exists, and keeps messages while nobody
+	// subscribes, from its first Subscribe on. brokers.Broker.Queue is one. It is for commands.Options.Durable: without it this
+	// process can call durable commands and not serve them: registering one with the fleet as router fails,
+	// and others are not told of it, which is logged as an error. Default: none.
+	Queue func(group string) (message.Subscriber, error)
+	// DurableWorkers is how many requests for each durable command this process takes from the queue at a time, of
+	// which each is a subscription. A durable command that calls itself through other processes needs as many as it is
+	// nested. Default 4.
+	DurableWorkers int
 	// Lease is the time after which a process that is not heard of is taken to be gone. Each process is heard of at
 	// least every third of it. All processes should have the same. Default 6 s, at least 50 ms.
 	Lease time.Duration
@@ -63,7 +74,7 @@ func (o *FleetOptions) check(pub message.Publisher, sub message.Subscriber) erro
 		return fmt.Errorf("invalid ID %q", o.ID)
 	case o.Lease < 0 || o.Lease > 0 && o.Lease < 50*time.Millisecond:
 		return fmt.Errorf("invalid Lease %v", o.Lease)
-	case o.RequestTTL < 0 || o.DedupeKeys < 0 || o.QueueSize < 0 || o.MaxMessageBytes < 0 || o.CloseTimeout < 0:
+	case o.RequestTTL < 0 || o.DedupeKeys < 0 || o.QueueSize < 0 || o.DurableWorkers < 0 || o.MaxMessageBytes < 0 || o.CloseTimeout < 0:
 		return errors.New("a negative number in the options")
 	}
 	return nil
@@ -91,6 +102,7 @@ func (o FleetOptions) withDefaults() FleetOptions {
 	o.RequestTTL = orDefault(o.RequestTTL, 30*time.Second)
 	o.DedupeKeys = orDefault(o.DedupeKeys, 1<<18)
 	o.QueueSize = orDefault(o.QueueSize, 8192)
+	o.DurableWorkers = orDefault(o.DurableWorkers, 4)
 	o.CloseTimeout = orDefault(o.CloseTimeout, 5*time.Second)
 	o.Logger = orDefault(o.Logger, slog.Default())
 	if o.Topic == nil {

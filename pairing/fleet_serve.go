@@ -79,7 +79,7 @@ func (f *Fleet) forget(s *served) {
 
 // settleIdle tells who drains that nothing is served any more. f.mu is held.
 func (f *Fleet) settleIdle() {
-	if !f.draining || len(f.serving) > 0 {
+	if !f.draining || len(f.serving)+len(f.jobs) > 0 {
 		return
 	}
 	select {
@@ -95,6 +95,9 @@ func (f *Fleet) reply(e *bus.Envelope) error {
 	if n, limit := len(e.Body), f.opts.MaxMessageBytes; limit > 0 && n > limit {
 		e.Body, e.Metadata = nil, nil
 		e.Fault = &bus.Fault{Code: codeInternal, Message: fmt.Sprintf("the reply has %d bytes, the fleet's limit is %d", n, limit)}
+	}
+	if f.worked(e) {
+		return nil
 	}
 	for {
 		f.mu.Lock()

@@ -3,7 +3,7 @@ package pairing
 import "sync/atomic"
 
 type fleetCounters struct {
-	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, resubscribed atomic.Uint64
+	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, resubscribed, taken, returned, orphaned atomic.Uint64
 }
 
 // FleetStats is a snapshot of what a fleet holds and has counted in this process.
@@ -26,6 +26,9 @@ type FleetStats struct {
 	Unsent       uint64 // messages that could not be published, or found no room
 	Evicted      uint64 // requests forgotten before RequestTTL, because DedupeKeys was reached
 	Resubscribed uint64 // subscriptions that ended and were made again
+	Taken        uint64 // durable requests taken from queues, redelivered ones included
+	Returned     uint64 // of those: given back to the queue without an answer
+	Orphaned     uint64 // replies to durable requests that were dropped because the caller has gone
 }
 
 // Stats returns the counters. They stay readable after the fleet has ended.
@@ -34,14 +37,18 @@ func (f *Fleet) Stats() FleetStats {
 		Sent: f.count.sent.Load(), Received: f.count.received.Load(), Rejected: f.count.rejected.Load(),
 		Stale: f.count.stale.Load(), Duplicates: f.count.duplicates.Load(), Expired: f.count.expired.Load(),
 		Late: f.count.late.Load(), Rerouted: f.count.rerouted.Load(), Lost: f.count.lost.Load(),
-		Unsent: f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Evicted: f.seen.Stats().Evicted,
+		Unsent: f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Taken: f.count.taken.Load(),
+		Returned: f.count.returned.Load(), Orphaned: f.count.orphaned.Load(), Evicted: f.seen.Stats().Evicted,
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s.Members, s.Commands, s.Pending, s.Serving = len(f.members), len(f.services), len(f.calls), len(f.serving)
+	s.Members, s.Commands, s.Pending, s.Serving = len(f.members), len(f.services), len(f.calls), len(f.serving)+len(f.jobs)
 	s.Queued = f.discovery.len() + f.events.len()
 	for _, m := range f.members {
 		s.Queued += m.box.len()
+	}
+	for _, box := range f.outlets {
+		s.Queued += box.len()
 	}
 	return s
 }

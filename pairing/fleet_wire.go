@@ -176,6 +176,19 @@ type catalogue struct {
 	Add    []bus.Definition `json:"add,omitempty"`
 	Leave  []interest       `json:"leave,omitempty"` // groups, not commands
 	Join   []interest       `json:"join,omitempty"`
+	// Durable are the IDs of those of Add that are.
+	Durable []string `json:"durable,omitempty"`
+}
+
+// newCatalogue says that these are executed.
+func newCatalogue(defs []bus.Definition) catalogue {
+	c := catalogue{Add: defs}
+	for _, def := range defs {
+		if def.Durable {
+			c.Durable = append(c.Durable, def.ID)
+		}
+	}
+	return c
 }
 
 // split cuts definitions into lists whose JSON stays within maxPart, as far as single ones do. It returns at least one.
@@ -195,7 +208,7 @@ func split(defs []bus.Definition) [][]bus.Definition {
 
 // sizeOf bounds the JSON of a definition, but for what has to be escaped.
 func sizeOf(d *bus.Definition) int {
-	n := len(d.ID) + len(d.Description) + 64
+	n := 2*len(d.ID) + len(d.Description) + 64
 	if d.Schema != nil {
 		n += len(d.Schema.Request) + len(d.Schema.Response) + 64
 	}

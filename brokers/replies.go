@@ -1,0 +1,230 @@
+package brokers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/commands"
+)
+
+// Defaults of [RepliesOptions].
+const (
+	DefaultReplyTTL   = 24 * time.Hour
+	DefaultReplyLease = 30 * time.Second
+)
+
+// RepliesOptions refine [PostgresReplies] and [RedisReplies]. The zero value works.
+type RepliesOptions struct {
+	// Namespace keeps programs apart that share a server: small letters, digits and inner dashes, at most 32. All processes that
+	// serve a command need the same. Default "leat".
+	Namespace string
+	// TTL is how long a reply is kept, at least: a request that comes again later is executed again. Default 24 h.
+	TTL time.Duration
+	// Lease is for Redis: how long after a process was last heard of another one may execute its request. It is renewed
+	// while the handler runs. Default 30 s.
+	Lease time.Duration
+	// Logger hears of replies that could not be looked up or stored. Default slog.Default().
+	Logger *slog.Logger
+}
+
+func (o RepliesOptions) withDefaults() (RepliesOptions, error) {
+	if o.Namespace == "" {
+		o.Namespace = DefaultNamespace
+	}
+	if !legalNamespace.MatchString(o.Namespace) {
+		return o, fmt.Errorf("namespace %q: want small letters, digits and inner dashes, at most 32", o.Namespace)
+	}
+	if o.TTL < 0 || o.Lease < 0 {
+		return o, errors.New("negative TTL or Lease")
+	}
+	if o.TTL == 0 {
+		o.TTL = DefaultReplyTTL
+	}
+	if o.Lease == 0 {
+		o.Lease = DefaultReplyLease
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o, nil
+}
+
+// Replies keeps the replies to requests, so that one that comes again is answered and not executed: see [PostgresReplies]
+// and [RedisReplies] for what each promises. It works for requests that have a key, commands.OnceKey: those of
+// durable commands in a fleet, and all that were made with commands.WithOnce. Others pass through. A reply is kept
+// whatever it is: a handler's error too. What is kept is the first reply; the request is not compared.
+//
+// Safe for concurrent use. It has no goroutine of its own, and is not closed.
+type Replies struct {
+	store replyStore
+	log   *slog.Logger
+
+	executed, answered, returned, unstored atomic.Uint64
+}
+
+// RepliesStats are counters of one process since its Replies was made.
+type RepliesStats struct {
+	Executed uint64 // requests whose handler has run
+	Answered uint64 // requests answered with the reply that was kept
+	Returned uint64 // requests not executed, or not for good, because the store failed: a fleet delivers them again
+	Unstored uint64 // replies that were sent and not kept, because the store failed
+}
+
+// Stats returns the counters.
+func (r *Replies) Stats() RepliesStats {
+	return RepliesStats{r.executed.Load(), r.answered.Load(), r.returned.Load(), r.unstored.Load()}
+}
+
+// replyStore is where replies are kept.
+type replyStore interface {
+	// begin returns the reply that is kept under the key, or else the right to make it, and waits while somebody else has
+	// that. ctx bounds the wait.
+	begin(ctx context.Context, key, command string) (*outcome, claim, error)
+}
+
+// claim is the right to execute a request. One of its last two methods is called, once.
+type claim interface {
+	// context is what the handler gets.
+	context(context.Context) context.Context
+	// keep stores the reply, and returns what is to be sent. An error: the request has had no effect, or nobody knows.
+	keep(outcome) (outcome, error)
+	// abandon undoes what was done.
+	abandon()
+}
+
+// outcome is a reply as it is kept.
+type outcome struct {
+	Body     []byte            `json:"body,omitempty"`
+	Code     string            `json:"code,omitempty"` // of a failure
+	Message  string            `json:"message,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+
+	produced []*message.Message // instead, where it was just made
+	err      error              // likewise
+}
+
+func failed(f *bus.Fault) outcome { return outcome{Code: f.Code, Message: f.Message} }
+
+// messages makes the reply to a request.
+func (o *outcome) messages(thread string) ([]*message.Message, error) {
+	if o.produced != nil || o.err != nil {
+		return o.produced, o.err
+	}
+	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: thread, Body: o.Body, Metadata: o.Metadata}
+	if o.Code != "" {
+		e.Fault = &bus.Fault{Code: o.Code, Message: o.Message}
+	}
+	return envelope(e)
+}
+
+func envelope(e bus.Envelope) ([]*message.Message, error) {
+	m, err := bus.Binary.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	return []*message.Message{m}, nil
+}
+
+// Middleware is handler middleware (commands.Config.Middleware) that keeps the replies. Put it first: what it wraps runs
+// once for each request, retries included. It blocks while another process executes the same request.
+func (r *Replies) Middleware(next message.HandlerFunc) message.HandlerFunc {
+	return func(m *message.Message) ([]*message.Message, error) {
+		req, err := bus.Binary.Unmarshal(m)
+		if err != nil || req.Type != bus.ExecuteRequest || req.Once == "" {
+			return next(m)
+		}
+		sum := sha256.Sum256([]byte(req.Name + "\x00" + req.Once))
+		kept, claim, err := r.store.begin(m.Context(), hex.EncodeToString(sum[:]), req.Name)
+		switch {
+		case err != nil:
+			return r.unavailable(&req, err)
+		case kept != nil:
+			r.answered.Add(1)
+			return kept.messages(req.ID)
+		}
+		r.executed.Add(1)
+		return r.execute(m, &req, claim, next)
+	}
+}
+
+func (r *Replies) execute(m *message.Message, req *bus.Envelope, c claim, next message.HandlerFunc) (produced []*message.Message, err error) {
+	settled := false
+	defer func() {
+		if !settled { // a panic, which goes on, or runtime.Goexit
+			_, _ = c.keep(failed(&bus.Fault{Code: string(commands.Internal), Message: "handler panicked"}))
+		}
+	}()
+	ctx := m.Context()
+	m.SetContext(c.context(ctx))
+	produced, err = next(m)
+	m.SetContext(ctx)
+	settled = true
+	o := outcome{produced: produced, err: err}
+	switch {
+	case err != nil && ctx.Err() != nil, err == nil && len(produced) == 0: // interrupted, or no reply at all
+		c.abandon()
+		return produced, err
+	case err != nil:
+		f := commands.FaultOf(err)
+		o.Code, o.Message = f.Code, f.Message
+	default:
+		reply, err := bus.Binary.Unmarshal(produced[0])
+		if err != nil {
+			c.abandon()
+			return nil, fmt.Errorf("keep the reply: %w", err)
+		}
+		o.Body, o.Metadata = reply.Body, reply.Metadata
+		if reply.Fault != nil {
+			o.Code, o.Message = reply.Fault.Code, reply.Fault.Message
+		}
+	}
+	kept, err := c.keep(o)
+	if err != nil {
+		return r.unavailable(req, err)
+	}
+	return kept.messages(req.ID)
+}
+
+// unavailable answers in a way that makes a fleet deliver the request again.
+func (r *Replies) unavailable(req *bus.Envelope, err error) ([]*message.Message, error) {
+	r.returned.Add(1)
+	r.log.Warn("replies are not available: a request is given back", "command", req.Name, "error", err.Error())
+	return envelope(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: req.ID, Fault: &bus.Fault{
+		Code: string(commands.ChannelDisconnected), Message: "the store of replies is not available", Unrouted: true}})
+}
+
+func encodeOutcome(o outcome) []byte {
+	data, err := json.Marshal(o)
+	if err != nil { // bytes and strings always encode
+		panic("brokers: " + err.Error())
+	}
+	return data
+}
+
+func decodeOutcome(data []byte) (*outcome, error) {
+	o := new(outcome)
+	if err := json.Unmarshal(data, o); err != nil {
+		return nil, fmt.Errorf("a reply that was kept: %w", err)
+	}
+	return o, nil
+}
+
+func oneOption(opts []RepliesOptions) (RepliesOptions, error) {
+	switch len(opts) {
+	case 0:
+		return RepliesOptions{}.withDefaults()
+	case 1:
+		return opts[0].withDefaults()
+	}
+	return RepliesOptions{}, fmt.Errorf("%d options", len(opts))
+}
