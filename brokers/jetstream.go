@@ -137,6 +137,7 @@ func (j *jetStream) group(ctx context.Context, topic, group string) (consumer st
 
 func (j *jetStream) flush(ctx context.Context) error { return j.conn.FlushWithContext(ctx) }
 func (j *jetStream) close() error                    { closeNATS(j.conn); return nil }
+func (j *jetStream) maxMessage() int                 { return int(j.conn.MaxPayload()) }
 func (*jetStream) naming() naming                    { return plainNames }
 func (*jetStream) guarantees() Guarantees            { return jetStreamGuarantees }
 

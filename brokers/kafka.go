@@ -148,8 +148,12 @@ func (k *kafka) subscribe(ctx context.Context, topic, group string) (*source, er
 
 func (*kafka) flush(context.Context) error { return nil }
 func (k *kafka) close() error              { return errors.Join(k.pub.Close(), k.admin.Close()) }
-func (*kafka) naming() naming              { return dashNames }
-func (*kafka) guarantees() Guarantees      { return kafkaGuarantees }
+
+// maxMessage is what brokers and this client take by default.
+func (*kafka) maxMessage() int { return 1_000_000 }
+
+func (*kafka) naming() naming         { return dashNames }
+func (*kafka) guarantees() Guarantees { return kafkaGuarantees }
 
 // kafkaCoder is the adapter's own, behind readable.
 type kafkaCoder struct{ wmkafka.DefaultMarshaler }

@@ -119,6 +119,7 @@ func closeNATS(conn *nats.Conn) {
 	<-closed
 }
 
+func (n *natsCore) maxMessage() int      { return int(n.conn.MaxPayload()) }
 func (*natsCore) naming() naming         { return plainNames }
 func (*natsCore) guarantees() Guarantees { return natsCoreGuarantees }
 

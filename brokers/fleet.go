@@ -1,0 +1,52 @@
+package brokers
+
+import (
+	"context"
+
+	"github.com/leatbus/leat/pairing"
+)
+
+// Fleet is [pairing.NewFleet] over this broker: the process's part in a fleet of
+// many, as one channel of its registry. Where the options are silent it fills in
+// the Namespace (the broker's), Topic, the MaxMessageBytes that the broker takes, and the Logger.
+//
+//	f, err := b.Fleet(ctx, pairing.FleetOptions{ID: "worker-1"})
+//	link, err := registry.RegisterChannel(ctx, f.Channel())
+//
+// Close the fleet, or its registry, before the broker.
+func (b *Broker) Fleet(ctx context.Context, o pairing.FleetOptions) (*pairing.Fleet, error) {
+	if o.Namespace == "" {
+		o.Namespace = b.opts.Namespace
+	}
+	if o.Topic == nil {
+		o.Topic = b.Topic
+	}
+	if limit := b.maxPayload(); o.MaxMessageBytes == 0 || limit > 0 && limit < o.MaxMessageBytes {
+		o.MaxMessageBytes = limit
+	}
+	if o.Logger == nil {
+		o.Logger = b.log
+	}
+	return pairing.NewFleet(ctx, b.Publisher(), b.Subscriber(), o)
+}
+
+// limited is a backend whose messages have a size that is worth knowing: less
+// than 16 MiB, which is what a registry takes.
+type limited interface {
+	// maxMessage returns the bytes of a message with its metadata.
+	maxMessage() int
+}
+
+// maxPayload returns how long a payload may be, with room left for metadata; 0
+// if there is no need to know.
+func (b *Broker) maxPayload() int {
+	l, ok := b.backend.(limited)
+	if !ok {
+		return 0
+	}
+	limit := l.maxMessage()
+	return max(limit-metadataRoom, limit/2)
+}
+
+// metadataRoom is what metadata may take of a message, in bytes.
+const metadataRoom = 32 << 10
