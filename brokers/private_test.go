@@ -1,0 +1,173 @@
+//go:build unix
+
+package brokers_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// private is a server of a test's own, on a port of its own, which the test may stop and start again: what it has
+// stored stays.
+type private struct {
+	t     testing.TB
+	port  int
+	run   func(*private) *child
+	probe func(ctx context.Context, port int) error
+	at    string // its URL, with the port to be filled in
+	crash syscall.Signal
+	child *child
+}
+
+func (p *private) url() string { return fmt.Sprintf(p.at, p.port) }
+
+// start returns when it answers.
+func (p *private) start() *private {
+	p.t.Helper()
+	p.child = p.run(p)
+	require.Eventually(p.t, func() bool {
+		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second)
+		defer cancel()
+		return p.probe == nil || p.probe(ctx, p.port) == nil
+	}, 30*time.Second, 20*time.Millisecond, "%s does not come up", p.url())
+	return p
+}
+
+// stop ends it without a warning, and returns when it is gone.
+func (p *private) stop() {
+	p.t.Helper()
+	p.child.signal(p.crash)
+	<-p.child.ended
+}
+
+// freePort returns one that nobody has now.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// need returns the path of a program that has to be there, or skips the test.
+func need(t testing.TB, e external, found ...string) string {
+	t.Helper()
+	if len(found) > 0 {
+		return found[len(found)-1]
+	}
+	if os.Getenv("LEAT_BROKERS") == "required" {
+		t.Fatalf("no %s: install it", e.start)
+	}
+	t.Skipf("no %s on this machine to start a private one: install it", e.start)
+	return ""
+}
+
+func privateNATS(t testing.TB, scheme string) *private {
+	dir := t.TempDir()
+	p := &private{t: t, port: freePort(t), at: scheme + "://127.0.0.1:%d", crash: syscall.SIGKILL}
+	p.run = func(p *private) *child { return start(t, "nats", strconv.Itoa(p.port), dir) }
+	return p.start()
+}
+
+// startRedis starts one that has on disk what it has confirmed.
+func startRedis(t testing.TB, more ...string) *private {
+	t.Helper()
+	var found []string
+	if path, err := exec.LookPath("redis-server"); err == nil {
+		found = append(found, path)
+	}
+	path := need(t, redisServer, found...)
+	p := &private{t: t, port: freePort(t), at: "redis://127.0.0.1:%d/0", crash: syscall.SIGKILL}
+	args := append([]string{"", path, "--port", strconv.Itoa(p.port), "--bind", "127.0.0.1", "--dir", t.TempDir(),
+		"--appendonly", "yes", "--appendfsync", "always", "--save", ""}, more...)
+	p.run = func(*private) *child { return start(t, "minder", args...) }
+	p.probe = func(ctx context.Context, port int) error {
+		client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), MaxRetries: -1})
+		defer func() { _ = client.Close() }()
+		return client.Ping(ctx).Err()
+	}
+	return p.start()
+}
+
+func startPostgres(t testing.TB) *private {
+	t.Helper()
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	require.NoError(t, err)
+	if path, err := exec.LookPath("postgres"); err == nil {
+		found = append(found, path)
+	}
+	path := need(t, postgresServer, found...)
+	owner := ""
+	if os.Getuid() == 0 { // as whom it refuses to run
+		owner = "postgres"
+	}
+	dir, err := os.MkdirTemp("", "leat-postgres-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if owner != "" {
+		uid, gid := ids(t, owner)
+		require.NoError(t, os.Chown(dir, uid, gid))
+	}
+	initdb := exec.Command(filepath.Join(filepath.Dir(path), "initdb"), "-D", dir, "-U", "postgres", "-A", "trust", "--no-sync")
+	require.NoError(t, as(initdb, owner))
+	out, err := initdb.CombinedOutput()
+	require.NoErrorf(t, err, "%s", out)
+	p := &private{t: t, port: freePort(t), at: "postgres://postgres@127.0.0.1:%d/postgres", crash: syscall.SIGQUIT}
+	p.run = func(p *private) *child {
+		return start(t, "minder", owner, path, "-D", dir, "-p", strconv.Itoa(p.port), "-k", dir, "-c", "listen_addresses=127.0.0.1")
+	}
+	p.probe = func(ctx context.Context, _ int) error {
+		conn, err := pgx.Connect(ctx, p.url())
+		if err != nil {
+			return err
+		}
+		return conn.Close(ctx)
+	}
+	return p.start()
+}
+
+// as makes a command run as somebody else. "" is whoever this is.
+func as(cmd *exec.Cmd, owner string) error {
+	if owner == "" {
+		return nil
+	}
+	u, err := user.Lookup(owner)
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return err
+	}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	return nil
+}
+
+func ids(t testing.TB, owner string) (uid, gid int) {
+	t.Helper()
+	u, err := user.Lookup(owner)
+	require.NoError(t, err)
+	uid, err = strconv.Atoi(u.Uid)
+	require.NoError(t, err)
+	gid, err = strconv.Atoi(u.Gid)
+	require.NoError(t, err)
+	return uid, gid
+}
