@@ -55,6 +55,8 @@ type Fleet struct {
 	closeErr  error                     // guarded by mu: of Close
 	probed    map[string]bool           // guarded by mu: the topics whose probe has come back; nil when all have
 	heard     time.Time                 // guarded by mu: when something of its own came back on discovery
+	back      time.Time                 // guarded by mu: when it did so again, after it had not for long
+	gaps      int64                     // guarded by mu: how often the inbox may have lost something
 	draining  bool                      // guarded by mu: new requests are refused
 	own       map[string]bus.Definition // guarded by mu: what the registry executes
 	version   int64                     // guarded by mu: of what the others are told of own

@@ -2,6 +2,7 @@ package pairing
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/leatbus/leat/bus"
@@ -14,6 +15,8 @@ type call struct {
 	to       *member      // who is to answer; nil: whoever takes it from the queue
 	tried    []*member    // who had it before
 	again    bool         // it may have been executed, and was sent once more
+
+	published atomic.Bool // to the process that is to answer; written by its outbox without the lock
 }
 
 // Codes of the protocol that the fleet itself answers with.
@@ -98,6 +101,7 @@ func (f *Fleet) refuse(id string, fault *bus.Fault) { f.hand(response(id, fault)
 // send gives the call to a member. f.mu is held.
 func (f *Fleet) send(c *call, to *member, kind itemKind, fx *effects) {
 	c.to = to
+	c.published.Store(false)
 	to.calls[c.envelope.ID] = c
 	left := time.Until(c.deadline)
 	e := c.envelope

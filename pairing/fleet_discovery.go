@@ -96,7 +96,7 @@ func (f *Fleet) tell(m *member, echo int64) {
 		parts = append(parts, f.listGroups()...)
 	}
 	for i, part := range parts {
-		f.post(m, &letter{kind: kindList, version: f.version, echo: echo, part: i + 1, parts: len(parts), body: encode(part)})
+		f.post(m, &letter{kind: kindList, version: f.version, gaps: f.gaps, echo: echo, part: i + 1, parts: len(parts), body: encode(part)})
 	}
 }
 
@@ -106,6 +106,9 @@ func (f *Fleet) noticed(l *letter) (err error) {
 		m := f.meet(l, fx)
 		if m == nil {
 			return
+		}
+		if l.kind == kindHello || l.kind == kindBeat || l.kind == kindList {
+			f.hasGaps(m, l.gaps, fx)
 		}
 		switch l.kind {
 		case kindHello: // the question first: the answer tells its clock before it sends anything else

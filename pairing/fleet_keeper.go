@@ -82,9 +82,12 @@ func (f *Fleet) cameBack(l *letter) {
 					f.mail(f.events, f.divide(&e))
 				}
 				f.early = nil
-				f.mail(f.discovery, &letter{kind: kindHello, version: f.version})
+				f.mail(f.discovery, &letter{kind: kindHello, version: f.version, gaps: f.gaps})
 			}
 		case kindBeat, kindHello:
+			if time.Since(f.heard) > f.opts.Lease*2/3 {
+				f.back = time.Now()
+			}
 			if f.inDoubt() {
 				f.steady = time.Now()
 			}
@@ -95,9 +98,10 @@ func (f *Fleet) cameBack(l *letter) {
 	})
 }
 
-// inDoubt reports whether this process may be the one that is cut off: its own beats do not come back. f.mu is held.
+// inDoubt reports whether this process may be the one that is cut off: its own beats do not come back, or do so only
+// just now, so that the others may not have had the time to be heard of again. f.mu is held.
 func (f *Fleet) inDoubt() bool {
-	return time.Since(f.heard) > f.opts.Lease*2/3
+	return time.Since(f.heard) > f.opts.Lease*2/3 || time.Since(f.back) < f.opts.Lease*2/3
 }
 
 // lapse drops who was not heard of for a lease. Those who go at once first serve nothing any more: no call of one is sent
@@ -129,7 +133,7 @@ func (f *Fleet) tick(now time.Time, late time.Duration, beat bool) {
 		if !beat || f.err != nil {
 			return
 		}
-		f.mail(f.discovery, &letter{kind: kindBeat, version: f.version})
+		f.mail(f.discovery, &letter{kind: kindBeat, version: f.version, gaps: f.gaps})
 		for _, m := range f.members {
 			switch {
 			case !m.asked.IsZero() && now.Sub(m.asked) >= f.opts.Lease/3: // question or answer may be lost

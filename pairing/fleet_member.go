@@ -23,6 +23,7 @@ type member struct {
 	partsOf  int64                     // their version
 	calls    map[string]*call          // requests that wait for its answer, by ID
 	serving  map[string]*served        // requests of its that are not answered, by its ID
+	gaps     int64                     // of its inbox, as it has said; -1 before that
 	clock    clock
 }
 
@@ -53,7 +54,7 @@ func (f *Fleet) meet(l *letter, fx *effects) *member {
 		f.drop(m, restarted, fx)
 	}
 	m = &member{
-		process: l.process, box: f.newOutbox(f.opts.Topic(f.opts.Namespace + ".inbox." + l.id)), heard: time.Now(),
+		process: l.process, box: f.newOutbox(f.opts.Topic(f.opts.Namespace + ".inbox." + l.id)), heard: time.Now(), gaps: -1,
 		commands: make(map[string]bus.Definition), seats: make(interests), calls: make(map[string]*call), serving: make(map[string]*served),
 	}
 	f.members[l.id] = m

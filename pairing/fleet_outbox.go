@@ -271,5 +271,10 @@ func (o *outbox) publish(items []outItem) (err error) {
 		return err
 	}
 	o.fleet.count.sent.Add(uint64(len(items)))
+	for i := range items {
+		if c := items[i].call; c != nil {
+			c.published.Store(true)
+		}
+	}
 	return nil
 }

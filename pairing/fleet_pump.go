@@ -45,6 +45,9 @@ func (f *Fleet) resubscribe(topic string) <-chan *message.Message {
 		in, err := f.sub.Subscribe(f.ctx, topic)
 		if err == nil {
 			f.count.resubscribed.Add(1)
+			if topic == f.names.inbox {
+				f.gapped()
+			}
 			return in
 		}
 		f.log.Warn("subscribing failed", "topic", topic, "error", err.Error())

@@ -42,6 +42,7 @@ const (
 	keyPart    = "leat-fleet-part"    // of a list: "1/3"
 	keyThread  = "leat-fleet-thread"  // of a flush
 	keyPicks   = "leat-fleet-picks"   // of an event: "group=session,…", who is to serve it for each group
+	keyGaps    = "leat-fleet-gaps"    // of hello, beat and list: how often the sender's inbox may have lost something
 	keyDrained = "leat-fleet-drained" // of a bye: what was not answered was not executed
 )
 
@@ -70,6 +71,7 @@ type letter struct {
 	sent, echo  int64  // 0 is absent
 	expires     int64  // 0 is absent
 	version     int64  // 0 is absent
+	gaps        int64  // 0 is absent
 	part, parts int    // 0 is absent
 	thread      string // may be empty
 	picks       string // of an event; may be empty
@@ -99,6 +101,7 @@ func (l *letter) seal() (*message.Message, error) {
 	putNumber(m.Metadata, keyEcho, l.echo)
 	putNumber(m.Metadata, keyExpires, l.expires)
 	putNumber(m.Metadata, keyVersion, l.version)
+	putNumber(m.Metadata, keyGaps, l.gaps)
 	if l.parts > 0 {
 		m.Metadata[keyPart] = fmt.Sprintf("%d/%d", l.part, l.parts)
 	}
@@ -131,6 +134,7 @@ func open(m *message.Message) (l letter, err error) {
 	l.drained = md[keyDrained] != ""
 	l.sent, l.echo = number(md, keySent, &err), number(md, keyEcho, &err)
 	l.expires, l.version = number(md, keyExpires, &err), number(md, keyVersion, &err)
+	l.gaps = number(md, keyGaps, &err)
 	if err != nil {
 		return l, err
 	}
