@@ -24,17 +24,24 @@ const faultLease = 2 * time.Second
 // overdue is when a process that is not heard of must have been given up, and its calls with it.
 const overdue = faultLease*4/3 + 3*time.Second // a third between two heartbeats, and what a busy machine takes
 
-// betweenProcesses are the backends for tests with processes.
+// betweenProcesses runs a test against the backends that lead to other processes. Redis and Postgres are the test's own:
+// each process takes two dozen connections.
 func betweenProcesses(t *testing.T, test func(t *testing.T, k kind)) {
 	t.Helper()
 	for _, k := range kinds {
 		switch k.name {
-		case "nats-embedded", "jetstream-embedded", "redis", "amqp", "postgres":
-			t.Run(k.name, func(t *testing.T) {
-				t.Parallel()
-				test(t, k)
-			})
+		case "nats-embedded", "jetstream-embedded", "amqp":
+		case "redis":
+			k = kind{name: k.name, url: func(t testing.TB) string { return startRedis(t).url() }}
+		case "postgres":
+			k = kind{name: k.name, url: func(t testing.TB) string { return startPostgres(t).url() }}
+		default:
+			continue
 		}
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, k)
+		})
 	}
 }
 

@@ -13,7 +13,9 @@ import (
 //	f, err := b.Fleet(ctx, pairing.FleetOptions{ID: "worker-1"})
 //	link, err := registry.RegisterChannel(ctx, f.Channel())
 //
-// Close the fleet, or its registry, before the broker.
+// A connection that breaks on a backend that keeps nothing meanwhile (NATS core)
+// costs the calls that were under way between this process and the others: they fail, or are sent elsewhere,
+// when it is back. Elsewhere they go on. Close the fleet, or its registry, before the broker.
 func (b *Broker) Fleet(ctx context.Context, o pairing.FleetOptions) (*pairing.Fleet, error) {
 	if o.Namespace == "" {
 		o.Namespace = b.opts.Namespace
@@ -27,7 +29,7 @@ func (b *Broker) Fleet(ctx context.Context, o pairing.FleetOptions) (*pairing.Fl
 	if o.Logger == nil {
 		o.Logger = b.log
 	}
-	return pairing.NewFleet(ctx, b.Publisher(), b.Subscriber(), o)
+	return pairing.NewFleet(ctx, b.Publisher(), subscriber{b: b, lossless: true}, o)
 }
 
 // limited is a backend whose messages have a size that is worth knowing: less

@@ -26,7 +26,9 @@ type jetStream struct {
 
 func openJetStream(ctx context.Context, url string, s *shared) (backend, error) {
 	_, address, _ := strings.Cut(url, "://")
-	conn, _, err := connectNATS(ctx, "nats://"+address, s)
+	// Nothing is buffered while disconnected: a server that has just come back has no JetStream yet, and what is
+	// sent then is heard of only when its confirmation is overdue.
+	conn, _, err := connectNATS(ctx, "nats://"+address, s, nats.ReconnectBufSize(-1))
 	if err != nil {
 		return nil, err
 	}

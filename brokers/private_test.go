@@ -127,7 +127,7 @@ func startPostgres(t testing.TB) *private {
 	require.NoErrorf(t, err, "%s", out)
 	p := &private{t: t, port: freePort(t), at: "postgres://postgres@127.0.0.1:%d/postgres", crash: syscall.SIGQUIT}
 	p.run = func(p *private) *child {
-		return start(t, "minder", owner, path, "-D", dir, "-p", strconv.Itoa(p.port), "-k", dir, "-c", "listen_addresses=127.0.0.1")
+		return start(t, "minder", owner, path, "-D", dir, "-p", strconv.Itoa(p.port), "-k", dir, "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300")
 	}
 	p.probe = func(ctx context.Context, _ int) error {
 		conn, err := pgx.Connect(ctx, p.url())
