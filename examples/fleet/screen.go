@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// screen writes what people see: a line that tells how it goes, and notes.
+type screen struct {
+	width  func() int // of the terminal; nil if out is none
+	colour bool
+
+	mu   sync.Mutex // also of what is written
+	out  io.Writer
+	err  io.Writer
+	live bool // guarded by mu: the cursor is in a line that is to be written over
+}
+
+func openScreen(out, err *os.File) *screen {
+	s := &screen{out: out, err: err}
+	if fd := int(out.Fd()); term.IsTerminal(fd) && os.Getenv("TERM") != "dumb" {
+		s.width = func() int {
+			if w, _, err := term.GetSize(fd); err == nil && w > 0 {
+				return w
+			}
+			return 80
+		}
+		s.colour = os.Getenv("NO_COLOR") == ""
+	}
+	return s
+}
+
+// log is for what leat has to say: problems only.
+func (s *screen) log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(noteWriter{s}, &slog.HandlerOptions{Level: slog.LevelError}))
+}
+
+type noteWriter struct{ s *screen }
+
+func (w noteWriter) Write(p []byte) (int, error) {
+	w.s.note("%s", strings.TrimSuffix(string(p), "\n"))
+	return len(p), nil
+}
+
+// note writes a line to standard error.
+func (s *screen) note(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	fmt.Fprintf(s.err, format+"\n", args...)
+}
+
+// clear wipes the live line. s.mu is held.
+func (s *screen) clear() {
+	if s.live {
+		fmt.Fprint(s.out, "\r\x1b[K")
+		s.live = false
+	}
+}
+
+// follow shows how it goes until ended is closed.
+func (s *screen) follow(t *tally, ended <-chan struct{}) {
+	every := time.Second
+	if s.width != nil {
+		every = 200 * time.Millisecond
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	before, window := []account{t.take(0)}, int(time.Second/every) // a rate is of the last second
+	for {
+		select {
+		case <-tick.C:
+		case <-ended:
+			return
+		}
+		past := before[0]
+		now := t.take(sum(past.answered))
+		s.show(now, past, t.calls)
+		if before = append(before, now); len(before) > window {
+			before = before[1:]
+		}
+	}
+}
+
+func (s *screen) show(now, past account, calls int) {
+	rate := float64(now.ended-past.ended) / (now.at - past.at).Seconds()
+	line := fmt.Sprintf("%4.1fs  %5d of %d  %5.0f calls/s  %s  errors: %s  p50 %s  p99 %s", now.at.Seconds(), now.ended, calls, rate,
+		counts(now.answered), counts(now.failed), short(now.quantile(50)), short(now.quantile(99)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.width == nil {
+		fmt.Fprintln(s.out, line)
+		return
+	}
+	if r := []rune(line); len(r) >= s.width() {
+		line = string(r[:s.width()-1])
+	}
+	if s.colour && len(now.failed) > len(past.failed) || s.colour && sum(now.failed) > sum(past.failed) {
+		line = "\x1b[31m" + line + "\x1b[0m"
+	}
+	fmt.Fprint(s.out, "\r\x1b[K"+line)
+	s.live = true
+}
+
+// last accounts for every call.
+func (s *screen) last(t *tally, again uint64) {
+	a := t.take(0)
+	text := fmt.Sprintf("sent %d = ok %d", a.sent, sum(a.answered))
+	for _, code := range slices.Sorted(maps.Keys(a.failed)) {
+		text += fmt.Sprintf(" + %s %d", code, a.failed[code])
+	}
+	rest := fmt.Sprintf("  (%s; %d sent once more to another worker; %.0f calls/s, p50 %s, p99 %s, %.1f s)", counts(a.answered), again,
+		float64(a.ended)/a.at.Seconds(), short(a.quantile(50)), short(a.quantile(99)), a.at.Seconds())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	if s.colour {
+		text = "\x1b[1m" + text + "\x1b[0m"
+	}
+	fmt.Fprintln(s.out, text+rest)
+}
+
+// counts lists numbers by name.
+func counts(m map[string]int) string {
+	if len(m) == 0 {
+		return "none"
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		all = append(all, fmt.Sprintf("%s %d", name, m[name]))
+	}
+	return strings.Join(all, "  ")
+}
+
+// short is a duration with two or three digits.
+func short(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	case d >= 10*time.Millisecond:
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(10 * time.Microsecond).String()
+}

@@ -1,0 +1,86 @@
+package main_test
+
+import (
+	"cmp"
+	"net"
+	"net/url"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leatbus/leat/examples/internal/program"
+)
+
+const output = `7 + 11 = 18
+42 / 6 = 7
+event: 7
+42 / 0: nothing is divided by 0
+`
+
+// The program does the same over every broker.
+func TestMigration(t *testing.T) {
+	t.Parallel()
+	binary := program.Build(t, ".")
+	for name, over := range map[string]func(t *testing.T) string{
+		"memory":        func(*testing.T) string { return "memory" },
+		"gochannel":     func(*testing.T) string { return "gochannel" },
+		"nats-embedded": embedded,
+		"nats":          at("LEAT_TEST_NATS", "nats", "127.0.0.1:4222", "nats-server"),
+		"redis":         at("LEAT_TEST_REDIS", "redis", "127.0.0.1:6379", "redis-server"),
+		"amqp":          at("LEAT_TEST_AMQP", "amqp", "127.0.0.1:5672", "rabbitmq-server"),
+		"postgres":      at("LEAT_TEST_POSTGRES", "postgres", "127.0.0.1:5432", "pg_ctlcluster 15 main start"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := program.Run(t, binary, program.Options{}, "-over", over(t))
+			assert.Equal(t, output, r.Stdout)
+			assert.Empty(t, r.Stderr)
+			assert.Zero(t, r.Status)
+		})
+	}
+}
+
+func TestNoBroker(t *testing.T) {
+	t.Parallel()
+	r := program.Run(t, program.Build(t, "."), program.Options{}, "-over", "nats://127.0.0.1:1")
+	assert.Empty(t, r.Stdout)
+	assert.Contains(t, r.Stderr, "migrate: open nats broker: ")
+	assert.Equal(t, 1, r.Status)
+}
+
+func embedded(t *testing.T) string {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	require.NoError(t, err)
+	s.Start()
+	require.True(t, s.ReadyForConnections(10*time.Second))
+	t.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	return s.ClientURL()
+}
+
+// at returns the name of a broker that has to be there, or the URL that the environment gives. Without one the test is
+// skipped, unless LEAT_BROKERS is "required".
+func at(env, name, usual, start string) func(*testing.T) string {
+	return func(t *testing.T) string {
+		host, over := usual, cmp.Or(os.Getenv(env), name)
+		if u, err := url.Parse(os.Getenv(env)); err == nil && u.Host != "" {
+			host = u.Host
+		}
+		conn, err := net.DialTimeout("tcp", host, 2*time.Second)
+		if err == nil {
+			_ = conn.Close()
+			return over
+		}
+		if os.Getenv("LEAT_BROKERS") == "required" {
+			t.Fatalf("%s: nothing there: %v", host, err)
+		}
+		t.Skipf("nothing at %s: start it with `docker compose up -d` or `%s`, or set %s", host, start, env)
+		return ""
+	}
+}
