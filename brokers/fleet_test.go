@@ -2,6 +2,7 @@ package brokers_test
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -28,17 +29,26 @@ func TestFleetConforms(t *testing.T) {
 
 var double = commands.Define[int, int]("double", "Twice a number")
 
+var silent = slog.New(slog.DiscardHandler)
+
 // process is one of a fleet: a registry, on a connection of its own.
 func process(t testing.TB, b *brokers.Broker, o pairing.FleetOptions) (*commands.Registry, *pairing.Fleet) {
 	t.Helper()
-	r, err := commands.NewRegistry(commands.Config{ID: o.ID})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	r := registry(t, commands.Config{ID: o.ID})
 	f, err := b.Fleet(t.Context(), o)
 	require.NoError(t, err)
 	_, err = r.RegisterChannel(t.Context(), f.Channel())
 	require.NoError(t, err)
 	return r, f
+}
+
+func registry(t testing.TB, c commands.Config) *commands.Registry {
+	t.Helper()
+	c.Logger = silent
+	r, err := commands.NewRegistry(c)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r
 }
 
 // A fleet made by Broker.Fleet works with nothing but a name of its own, in a namespace and

@@ -1,8 +1,8 @@
 package brokers_test
 
 import (
-	"os"
 	"context"
+	"os"
 	"testing"
 
 	"github.com/redis/go-redis/v9"

@@ -53,7 +53,7 @@ func (s pgSchema) create(ctx context.Context, db *sql.DB) error {
 		`CREATE TABLE IF NOT EXISTS ` + s.groups + ` (topic text, name text, PRIMARY KEY (topic, name))`,
 		`CREATE TABLE IF NOT EXISTS ` + s.waiting + ` (
 			"offset" bigint, topic text NOT NULL, name text, PRIMARY KEY ("offset", name))`,
-		`CREATE INDEX IF NOT EXISTS ` + last + ` ON ` + s.waiting + ` (topic, name, "offset")`,
+		`CREATE INDEX IF NOT EXISTS "` + s.namespace + `_waiting_topic" ON ` + s.waiting + ` (topic, name, "offset")`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("create tables: %w", err)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -155,15 +154,14 @@ func serveWork(args []string) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.DiscardHandler)
-	r, err := commands.NewRegistry(commands.Config{ID: args[2], Logger: log})
+	r, err := commands.NewRegistry(commands.Config{ID: args[2], Logger: silent})
 	if err != nil {
 		return err
 	}
 	if err := registerWork(ctx, r, args[2]); err != nil {
 		return err
 	}
-	f, err := b.Fleet(ctx, pairing.FleetOptions{ID: args[2], Lease: lease, Logger: log})
+	f, err := b.Fleet(ctx, pairing.FleetOptions{ID: args[2], Lease: lease, Logger: silent})
 	if err != nil {
 		return err
 	}
