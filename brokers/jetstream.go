@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	wmnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
@@ -79,8 +80,9 @@ const jetStreamHeartbeat = time.Second
 func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	ended := make(chan struct{})
 	src := &source{gate: newGate(), probe: group == "", ended: ended}
+	watch := newWatch(ended)
 	config := wmnats.SubscriberSubscriptionConfig{
-		Unmarshaler:       watchedNATS{gatedNATS{j.coder, src.gate}, group == "", newWatch(ended)},
+		Unmarshaler:       watchedNATS{gatedNATS{j.coder, src.gate}, group == "", watch},
 		SubjectCalculator: j.coder.subject,
 		QueueGroupPrefix:  group,
 	}
@@ -93,8 +95,9 @@ func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source
 		if err != nil {
 			return nil, err
 		}
+		src.leave = watch.leave
 		config.AckWaitTimeout = j.shared.opts.AckWait
-		config.NakDelay = wmnats.NewStaticDelay(nackPause)
+		config.NakDelay = natsNak{src.gate}
 		config.JetStream.DurableCalculator = func(string, string) string { return consumer }
 		config.JetStream.DurablePrefix = consumer
 		// Without ManualAck the client acks what the adapter has given up.
@@ -110,6 +113,17 @@ func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source
 
 // nackPause is how long a nacked message stays away, where the broker can do that.
 const nackPause = 100 * time.Millisecond
+
+// natsNak is the pause of a message that a subscriber has nacked; what nobody
+// took is free at once.
+type natsNak struct{ gate *gate }
+
+func (n natsNak) WaitTime(uint64) time.Duration {
+	if n.gate.isShut() {
+		return 0
+	}
+	return nackPause
+}
 
 // jetStreamOut bounds the messages of a group that are out, with all of its
 // subscriptions together.
@@ -150,19 +164,32 @@ type watchedNATS struct {
 
 // watch tells, once, that a subscription has ended.
 type watch struct {
-	begin, end sync.Once
-	ended      chan<- struct{}
+	sub   atomic.Pointer[nats.Subscription] // nil before the first message
+	end   sync.Once
+	ended chan struct{}
 }
 
-func newWatch(ended chan<- struct{}) *watch { return &watch{ended: ended} }
+func newWatch(ended chan struct{}) *watch { return &watch{ended: ended} }
+
+// leave ends the subscription at the server, and lets what has come be given back.
+func (w *watch) leave() <-chan struct{} {
+	sub := w.sub.Load()
+	if sub == nil || sub.Drain() != nil {
+		return nil
+	}
+	return w.ended
+}
 
 func (w watchedNATS) Unmarshal(m *nats.Msg) (*message.Message, error) {
-	w.watch.begin.Do(func() {
+	if w.watch.sub.CompareAndSwap(nil, m.Sub) {
 		m.Sub.SetClosedHandler(func(string) { w.watch.end.Do(func() { close(w.watch.ended) }) })
-	})
+	}
 	got, err := w.gatedNATS.Unmarshal(m)
-	if w.ackless {
+	switch {
+	case w.ackless:
 		m.Reply = "" // else the adapter tries to ack
+	case err != nil: // too late: for another subscription of the group
+		_ = m.Nak()
 	}
 	return got, err
 }
