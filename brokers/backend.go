@@ -83,12 +83,6 @@ func (g *gate) pass() bool {
 	return true
 }
 
-func (g *gate) isShut() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.shut
-}
-
 func (g *gate) received() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -97,7 +97,7 @@ func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source
 		}
 		src.leave = watch.leave
 		config.AckWaitTimeout = j.shared.opts.AckWait
-		config.NakDelay = natsNak{src.gate}
+		config.NakDelay = wmnats.NewStaticDelay(nackPause)
 		config.JetStream.DurableCalculator = func(string, string) string { return consumer }
 		config.JetStream.DurablePrefix = consumer
 		// Without ManualAck the client acks what the adapter has given up.
@@ -113,17 +113,6 @@ func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source
 
 // nackPause is how long a nacked message stays away, where the broker can do that.
 const nackPause = 100 * time.Millisecond
-
-// natsNak is the pause of a message that a subscriber has nacked; what nobody
-// took is free at once.
-type natsNak struct{ gate *gate }
-
-func (n natsNak) WaitTime(uint64) time.Duration {
-	if n.gate.isShut() {
-		return 0
-	}
-	return nackPause
-}
 
 // jetStreamOut bounds the messages of a group that are out, with all of its
 // subscriptions together.
@@ -188,8 +177,8 @@ func (w watchedNATS) Unmarshal(m *nats.Msg) (*message.Message, error) {
 	switch {
 	case w.ackless:
 		m.Reply = "" // else the adapter tries to ack
-	case err != nil: // too late: for another subscription of the group
-		_ = m.Nak()
+	case err != nil: // too late: for another subscription of the group, and not while the server still knows this one
+		_ = m.NakWithDelay(nackPause)
 	}
 	return got, err
 }
