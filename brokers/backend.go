@@ -41,6 +41,9 @@ type source struct {
 	// settled, if set, is closed when the adapter has nothing to do with a message any more. Without it
 	// the end of the message's own context says so.
 	settled func() <-chan struct{}
+	// leave, if set, makes the adapter take what the client has received for it, behind the shut gate,
+	// which gives it back. The channel, nil where there is nothing, is closed when that is done.
+	leave func() <-chan struct{}
 	// close releases what was made for this subscription, after its ctx has ended and while messages is
 	// drained. May be nil.
 	close func() error

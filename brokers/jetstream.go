@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	wmnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
@@ -81,8 +82,9 @@ const jetStreamHeartbeat = time.Second
 func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source, error) {
 	ended := make(chan struct{})
 	src := &source{gate: newGate(), probe: group == "", ended: ended}
+	watch := newWatch(ended)
 	config := wmnats.SubscriberSubscriptionConfig{
-		Unmarshaler:       watchedNATS{gatedNATS{j.coder, src.gate}, group == "", newWatch(ended)},
+		Unmarshaler:       watchedNATS{gatedNATS{j.coder, src.gate}, group == "", watch},
 		SubjectCalculator: j.coder.subject,
 		QueueGroupPrefix:  group,
 	}
@@ -95,6 +97,7 @@ func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source
 		if err != nil {
 			return nil, err
 		}
+		src.leave = watch.leave
 		config.AckWaitTimeout = j.shared.opts.AckWait
 		config.NakDelay = wmnats.NewStaticDelay(nackPause)
 		config.JetStream.DurableCalculator = func(string, string) string { return consumer }
@@ -153,19 +156,32 @@ type watchedNATS struct {
 
 // watch tells, once, that a subscription has ended.
 type watch struct {
-	begin, end sync.Once
-	ended      chan<- struct{}
+	sub   atomic.Pointer[nats.Subscription] // nil before the first message
+	end   sync.Once
+	ended chan struct{}
 }
 
-func newWatch(ended chan<- struct{}) *watch { return &watch{ended: ended} }
+func newWatch(ended chan struct{}) *watch { return &watch{ended: ended} }
+
+// leave ends the subscription at the server, and lets what has come be given back.
+func (w *watch) leave() <-chan struct{} {
+	sub := w.sub.Load()
+	if sub == nil || sub.Drain() != nil {
+		return nil
+	}
+	return w.ended
+}
 
 func (w watchedNATS) Unmarshal(m *nats.Msg) (*message.Message, error) {
-	w.watch.begin.Do(func() {
+	if w.watch.sub.CompareAndSwap(nil, m.Sub) {
 		m.Sub.SetClosedHandler(func(string) { w.watch.end.Do(func() { close(w.watch.ended) }) })
-	})
+	}
 	got, err := w.gatedNATS.Unmarshal(m)
-	if w.ackless {
+	switch {
+	case w.ackless:
 		m.Reply = "" // else the adapter tries to ack
+	case err != nil: // too late: for another subscription of the group, and not while the server still knows this one
+		_ = m.NakWithDelay(nackPause)
 	}
 	return got, err
 }

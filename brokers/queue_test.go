@@ -2,6 +2,7 @@ package brokers_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,6 +98,41 @@ func TestQueueHandsOverWhatWasNotAcked(t *testing.T) {
 		closes(t, in, "the one that died")
 		in, _ = queue(t, b, "g", topic)
 		require.Equal(t, "x", take(t, in))
+	})
+}
+
+// TestQueueIsLeftInGoodOrder: what a subscription has read ahead is the next one's
+// at once, and in order where the broker gives back in order.
+func TestQueueIsLeftInGoodOrder(t *testing.T) {
+	each(t, func(t *testing.T, k kind) {
+		var o brokers.Options // AckWait is a minute
+		jetstream := strings.HasPrefix(k.name, "jetstream")
+		if jetstream { // may send to a subscription that ends just then
+			o.AckWait = ackWait
+		}
+		b := k.open(t, o)
+		if !b.Guarantees().Durable || k.repeats {
+			return
+		}
+		topic := b.Topic("work")
+		var got []string
+		all := numbers(12)
+		for i := 0; i < len(all); i += 3 {
+			in, leave := queue(t, b, "g", topic)
+			if i == 0 {
+				publish(t, b, topic, all...)()
+			}
+			for range 3 {
+				got = append(got, take(t, in))
+			}
+			leave()
+			closes(t, in, "the group's subscription")
+		}
+		if jetstream {
+			require.ElementsMatch(t, all, got)
+		} else {
+			require.Equal(t, all, got)
+		}
 	})
 }
 

@@ -92,6 +92,9 @@ func (r *redisStreams) subscribe(ctx context.Context, topic, group string) (*sou
 		err := client.Close() // before the subscriber, which waits for its reads
 		<-trim
 		_ = sub.Close() // says that the client is closed
+		if group != "" {
+			err = errors.Join(err, r.release(key, group, config.Consumer))
+		}
 		return err
 	}}, nil
 }

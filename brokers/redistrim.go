@@ -78,6 +78,26 @@ func (r *redisStreams) trim(ctx context.Context, key string) error {
 	return r.client.PExpire(ctx, key, 2*retention).Err()
 }
 
+// release lets others have at once what a consumer has read ahead, or not acked: it
+// would be theirs after AckWait only.
+func (r *redisStreams) release(key, group, consumer string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), redisBlock)
+	defer cancel()
+	pending, err := r.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: group, Start: "-", End: "+", Count: 100, Consumer: consumer}).Result()
+	if err != nil {
+		return err
+	}
+	if len(pending) == 0 {
+		return r.client.XGroupDelConsumer(ctx, key, group, consumer).Err()
+	}
+	claim := []any{"XCLAIM", key, group, consumer, 0}
+	for _, p := range pending {
+		claim = append(claim, p.ID)
+	}
+	claim = append(claim, "IDLE", (r.shared.opts.AckWait + time.Millisecond).Milliseconds(), "JUSTID") // as if it had been so long
+	return r.client.Do(ctx, claim...).Err()
+}
+
 // entryBefore compares the IDs of two entries, which are milliseconds and a
 // number.
 func entryBefore(a, b string) bool {

@@ -30,6 +30,7 @@ type subscription struct {
 	// Of the relay's goroutine alone: the last message of a group that was handed over, and its context's end.
 	last     *message.Message
 	lastDone <-chan struct{}
+	untaken  *message.Message // came, and nobody took it
 }
 
 // subscribe returns once the subscription is live.
@@ -193,27 +194,38 @@ func (s *subscription) relay(first *message.Message, gap <-chan struct{}) {
 }
 
 func (s *subscription) deliver(m *message.Message, gap <-chan struct{}) bool {
-	if s.group != "" {
-		s.last, s.lastDone = m, m.Context().Done()
-	}
+	done := m.Context().Done() // the subscriber may change the context
 	select {
 	case s.out <- m:
+		if s.group != "" {
+			s.last, s.lastDone = m, done
+		}
 		return true
 	case <-s.user.Done():
 	case <-gap:
 	case <-s.src.ended:
 	case <-s.broker.closing:
 	}
-	m.Nack()
+	s.untaken = m
 	return false
 }
 
 // end stops the adapter, and takes what it still has: it may be at sending, or
 // wait for an ack.
 func (s *subscription) end() {
-	s.settle()
+	var empty <-chan struct{}
 	if s.src.gate != nil {
-		s.drain(s.src.gate.close())
+		empty = s.src.gate.close()
+	}
+	if s.untaken != nil {
+		s.untaken.Nack()
+	}
+	s.settle()
+	if empty != nil {
+		s.drain(empty)
+	}
+	if s.src.leave != nil {
+		s.leave()
 	}
 	s.cancel()
 	var closing sync.WaitGroup
@@ -231,15 +243,21 @@ func (s *subscription) end() {
 // settleTime bounds settle.
 const settleTime = time.Second
 
-// settle lets the adapter finish with a message of a group that was acked
-// just now: cut short, it would come again.
-func (s *subscription) settle() {
-	if s.last == nil {
-		return
+func (s *subscription) leave() {
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	if left := s.src.leave(); left != nil {
+		select {
+		case <-left:
+		case <-timer.C:
+		}
 	}
-	select {
-	case <-s.last.Acked():
-	default:
+}
+
+// settle gives back the message of a group that is out. One that was acked just now it lets
+// the adapter finish with: cut short, it would come again.
+func (s *subscription) settle() {
+	if s.last == nil || s.last.Nack() {
 		return
 	}
 	timer := time.NewTimer(settleTime)
