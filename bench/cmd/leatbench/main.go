@@ -3,6 +3,7 @@
 //	leatbench table  [-short] [-json FILE]      tables as Markdown; FILE gets the numbers
 //	leatbench ratios [-short]                   name, value, bound and ok or short, one ratio a line
 //	leatbench charts [-from FILE] [-into DIR] [-page FILE [-ratios FILE]]
+//	leatbench brokers [-short] [-page FILE] [URL…]   fleets of processes over brokers: tables, then ratios
 //
 // Charts draws what table has written, and puts the tables, and the ratios, between the marks in the page.
 package main
@@ -29,7 +30,7 @@ func main() {
 
 func run(args []string, out, log io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("usage: leatbench table|ratios|charts [flags]")
+		return errors.New("usage: leatbench table|ratios|brokers|charts [flags]")
 	}
 	flags := flag.NewFlagSet("leatbench "+args[0], flag.ContinueOnError)
 	flags.SetOutput(log)
@@ -47,6 +48,13 @@ func run(args []string, out, log io.Writer) error {
 			return err
 		}
 		return ratios(effortFor(*short), out, log)
+	case "brokers":
+		short := flags.Bool("short", false, "little of everything, to see that it runs")
+		page := flags.String("page", "", "a Markdown `FILE` in which to put the tables")
+		if err := flags.Parse(args[1:]); err != nil {
+			return err
+		}
+		return overBrokers(effortFor(*short), *page, flags.Args(), out, log)
 	case "charts":
 		from := flags.String("from", "docs/charts/results.json", "the numbers, from table -json")
 		into := flags.String("into", "docs/charts", "where the SVG files go")
@@ -57,7 +65,7 @@ func run(args []string, out, log io.Writer) error {
 		}
 		return charts(*from, *into, *page, *ratios)
 	}
-	return fmt.Errorf("no subcommand %q: table, ratios or charts", args[0])
+	return fmt.Errorf("no subcommand %q: table, ratios, brokers or charts", args[0])
 }
 
 // effort is how much is measured.

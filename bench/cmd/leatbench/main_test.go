@@ -49,6 +49,30 @@ func TestTableThenCharts(t *testing.T) {
 	assert.Contains(t, string(text), "after\n")
 }
 
+func TestBrokersFillsThePageAndPrintsRatios(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "page.md")
+	require.NoError(t, os.WriteFile(page, []byte("before\n<!-- brokers -->\nnumbers of last year\n<!-- /brokers -->\nafter\n"), 0o600))
+	var out bytes.Buffer
+	require.NoError(t, run([]string{"brokers", "-short", "-page", page}, &out, io.Discard))
+	tables, ratios, found := strings.Cut(out.String(), "\n\nnats-fleet/")
+	require.True(t, found)
+	for _, name := range []string{"nats-fleet", "nats-micro", "nats-request", "jetstream-fleet", "memory-fleet"} {
+		assert.Contains(t, tables, "### "+name+"\n")
+	}
+	assert.Equal(t, 3*5, len(regexp.MustCompile(`(?m)^\| [124] \|( \d+ \| \d+(\.\d)? (µs|ms) \| \d+(\.\d)? (µs|ms) \|){3}$`).FindAllString(tables, -1)), tables)
+	line := regexp.MustCompile(`^nats-fleet/nats-micro-\d+-callers\t[0-9]+\.[0-9]{3}\t<=1\.5\t(ok|short)$`)
+	count := 0
+	for l := range strings.Lines("nats-fleet/" + ratios) {
+		assert.Regexp(t, line, strings.TrimSuffix(l, "\n"))
+		count++
+	}
+	assert.Equal(t, 3, count)
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), "last year")
+	assert.Contains(t, string(text), strings.TrimSpace(tables))
+}
+
 func TestBounds(t *testing.T) {
 	for _, c := range []struct {
 		bound bound
