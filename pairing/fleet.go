@@ -30,14 +30,15 @@ import (
 //
 // All methods are safe for concurrent use, from any goroutine, handlers and listeners included.
 type Fleet struct {
-	opts  FleetOptions
-	pub   message.Publisher
-	sub   message.Subscriber
-	log   *slog.Logger
-	self  process
-	names names
-	seen  *bus.TTLStore // requests received
-	count fleetCounters
+	opts        FleetOptions
+	pub         message.Publisher
+	sub         message.Subscriber
+	log         *slog.Logger
+	self        process
+	names       names
+	seen        *bus.TTLStore // requests received
+	heardEvents *bus.TTLStore // events received; longer than registries remember them
+	count       fleetCounters
 
 	channel   *bus.Channel
 	workers   sync.WaitGroup     // pumps, outboxes and the keeper; Add under mu
@@ -128,33 +129,34 @@ func (f *Fleet) abandon(err error) error {
 func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fleet {
 	f := &Fleet{
 		opts: o, pub: pub, sub: sub,
-		log:      o.Logger.With("fleet", o.Namespace, "process", o.ID),
-		self:     process{o.ID, newSession(o.now())},
-		names:    names{o.Topic(o.Namespace + ".inbox." + o.ID), o.Topic(o.Namespace + ".discovery"), o.Topic(o.Namespace + ".events")},
-		seen:     bus.NewTTLStore(o.RequestTTL, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
-		closing:  make(chan struct{}),
-		hurry:    make(chan struct{}),
-		ready:    make(chan struct{}),
-		idle:     make(chan struct{}),
-		done:     make(chan struct{}),
-		probed:   make(map[string]bool),
-		own:      make(map[string]bus.Definition),
-		version:  1,
-		members:  make(map[string]*member),
-		left:     make(map[string]time.Time),
-		services: make(map[string]*service),
-		attends:  make(map[interest]bool),
-		seating:  make(seating),
-		queues:   make(map[string]*queue),
-		jobs:     make(map[string]*job),
-		working:  make(map[string]*job),
-		outlets:  make(map[string]*outbox),
-		calls:    make(map[string]*call),
-		serving:  make(map[string]*served),
-		flushes:  make(map[string]*flushing),
-		barriers: make(map[string]chan struct{}),
-		dirty:    make(map[string]bool),
-		news:     make(chan struct{}),
+		log:         o.Logger.With("fleet", o.Namespace, "process", o.ID),
+		self:        process{o.ID, newSession(o.now())},
+		names:       names{o.Topic(o.Namespace + ".inbox." + o.ID), o.Topic(o.Namespace + ".discovery"), o.Topic(o.Namespace + ".events")},
+		seen:        bus.NewTTLStore(o.RequestTTL, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		heardEvents: bus.NewTTLStore(eventMemory*o.Lease, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		closing:     make(chan struct{}),
+		hurry:       make(chan struct{}),
+		ready:       make(chan struct{}),
+		idle:        make(chan struct{}),
+		done:        make(chan struct{}),
+		probed:      make(map[string]bool),
+		own:         make(map[string]bus.Definition),
+		version:     1,
+		members:     make(map[string]*member),
+		left:        make(map[string]time.Time),
+		services:    make(map[string]*service),
+		attends:     make(map[interest]bool),
+		seating:     make(seating),
+		queues:      make(map[string]*queue),
+		jobs:        make(map[string]*job),
+		working:     make(map[string]*job),
+		outlets:     make(map[string]*outbox),
+		calls:       make(map[string]*call),
+		serving:     make(map[string]*served),
+		flushes:     make(map[string]*flushing),
+		barriers:    make(map[string]chan struct{}),
+		dirty:       make(map[string]bool),
+		news:        make(chan struct{}),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.channel = f.newChannel()

@@ -104,7 +104,7 @@ func (f *Fleet) end(why error) error {
 	if !f.within(f.workers.Wait) {
 		err = errors.Join(err, fmt.Errorf("fleet %q: publisher or subscriber did not end in time", f.opts.Namespace))
 	}
-	err = errors.Join(err, f.seen.Close())
+	err = errors.Join(err, f.seen.Close(), f.heardEvents.Close())
 	if f.opts.Close != nil {
 		err = errors.Join(err, f.opts.Close())
 	}

@@ -35,6 +35,10 @@ func (f *Fleet) emit(e *bus.Envelope) error {
 	}
 }
 
+// eventMemory is how many leases an event is remembered. A message of which the broker has not said that it has it, and
+// has, is published again for up to one; by then the registry's EventTTL may be over.
+const eventMemory = 3
+
 // received gives the registry an event. One of a process that has left meanwhile, or begun anew, is one all the same.
 func (f *Fleet) received(l *letter) {
 	f.mu.Lock()
@@ -42,8 +46,10 @@ func (f *Fleet) received(l *letter) {
 		m.heard = time.Now()
 	}
 	f.mu.Unlock()
-	l.envelope.Groups = picked(l.picks, f.self.session)
-	f.hand(l.envelope)
+	if f.fresh(f.heardEvents, l.envelope.ID) {
+		l.envelope.Groups = picked(l.picks, f.self.session)
+		f.hand(l.envelope)
+	}
 }
 
 // flushing is a Flush of the registry's: it is answered when every process that was there has taken the events that

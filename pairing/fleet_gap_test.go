@@ -106,3 +106,27 @@ func TestFleetBackFirst(t *testing.T) {
 		team[0].line.set(func() { team[0].line.cut = false })
 	})
 }
+
+// TestFleetUnconfirmed: what the broker has taken without saying so is published again for up to a lease, which is longer
+// than registries remember events, and arrives once all the same. Calls run once.
+func TestFleetUnconfirmed(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, runs []*atomic.Int64) {
+		var heard []string
+		_, err := team[0].Events().ListenRaw("e", func(_ context.Context, _ string, p json.RawMessage) { heard = append(heard, string(p)) })
+		require.NoError(t, err)
+		caller.line.set(func() { caller.line.deaf = true })
+		for _, p := range []string{"1", "2", "3"} {
+			require.NoError(t, caller.Events().EmitRaw(context.Background(), "e", json.RawMessage(p)))
+		}
+		result := calling(caller, "echo", 1)
+		time.Sleep(5500 * time.Millisecond)
+		caller.line.set(func() { caller.line.deaf = false })
+		require.NoError(t, (<-result).err)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"1", "2", "3"}, heard)
+		require.EqualValues(t, 1, runs[0].Load())
+		require.NotZero(t, team[0].fleet.Stats().Duplicates)
+	})
+}

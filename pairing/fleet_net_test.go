@@ -24,6 +24,7 @@ type line struct {
 	cut   bool                          // nothing comes through, and nobody is told
 	mute  bool                          // nothing goes out
 	down  bool                          // publishing fails, nothing comes in
+	deaf  bool                          // what is published arrives, but the publisher is told that it failed
 	fails func(m *message.Message) bool // publishing this one fails
 	hold  func(topic string) bool       // what is published there waits
 	held  map[string][]*message.Message // by topic
@@ -47,6 +48,10 @@ func (l *line) Publish(topic string, messages ...*message.Message) error {
 	if l.cut || l.mute {
 		l.mu.Unlock()
 		return nil
+	}
+	if l.deaf {
+		l.mu.Unlock()
+		return errors.Join(errDown, l.PubSub.Publish(topic, messages...))
 	}
 	for i, m := range messages {
 		if l.fails != nil && l.fails(m) {

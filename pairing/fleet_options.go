@@ -42,7 +42,7 @@ type FleetOptions struct {
 	// RequestTTL is how long a request that was received is remembered, so that it runs once however often the broker
 	// delivers it; and the time that a request without a deadline has. Default 30 s.
 	RequestTTL time.Duration
-	// DedupeKeys bounds the requests that are remembered. Default 262,144.
+	// DedupeKeys bounds the requests that are remembered, and the events. Default 262,144.
 	DedupeKeys int
 	// QueueSize bounds the requests and events that wait to be published on one topic; answers have twice that. At the
 	// bound the channel takes no more, and its callers wait. Default 8,192.

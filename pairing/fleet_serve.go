@@ -31,7 +31,7 @@ func (f *Fleet) serveRequest(l *letter) {
 		} else if known {
 			e.Deadline = min(left, orDefault(e.Deadline, left))
 		}
-		if !f.fresh(l.session + "/" + e.ID) {
+		if !f.fresh(f.seen, l.session+"/"+e.ID) {
 			return
 		}
 		if f.draining || f.link == nil || !f.link.greeted {
@@ -47,9 +47,9 @@ func (f *Fleet) serveRequest(l *letter) {
 	})
 }
 
-// fresh reports whether a request was not received before. The store is in memory and does not block.
-func (f *Fleet) fresh(key string) bool {
-	fresh, err := f.seen.Reserve(context.Background(), key)
+// fresh reports whether a request or event was not received before. The store is in memory and does not block.
+func (f *Fleet) fresh(store *bus.TTLStore, key string) bool {
+	fresh, err := store.Reserve(context.Background(), key)
 	if err == nil && !fresh {
 		f.count.duplicates.Add(1)
 	}

@@ -18,13 +18,13 @@ type FleetStats struct {
 	Received     uint64 // messages received, own ones included
 	Rejected     uint64 // of those: malformed or unknown
 	Stale        uint64 // of those: from or to an earlier life of a process
-	Duplicates   uint64 // requests dropped because they had come before
+	Duplicates   uint64 // requests and events dropped because they had come before
 	Expired      uint64 // requests dropped unexecuted, here or there, because nobody waited for them any more
 	Late         uint64 // replies that nobody waited for
 	Rerouted     uint64 // requests sent once more, to another process
 	Lost         uint64 // calls that failed because their process went away or could not be reached
 	Unsent       uint64 // messages that could not be published, or found no room
-	Evicted      uint64 // requests forgotten before RequestTTL, because DedupeKeys was reached
+	Evicted      uint64 // requests and events forgotten before their time, because DedupeKeys was reached
 	Resubscribed uint64 // subscriptions that ended and were made again
 	Taken        uint64 // durable requests taken from queues, redelivered ones included
 	Returned     uint64 // of those: given back to the queue without an answer
@@ -38,7 +38,7 @@ func (f *Fleet) Stats() FleetStats {
 		Stale: f.count.stale.Load(), Duplicates: f.count.duplicates.Load(), Expired: f.count.expired.Load(),
 		Late: f.count.late.Load(), Rerouted: f.count.rerouted.Load(), Lost: f.count.lost.Load(),
 		Unsent: f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Taken: f.count.taken.Load(),
-		Returned: f.count.returned.Load(), Orphaned: f.count.orphaned.Load(), Evicted: f.seen.Stats().Evicted,
+		Returned: f.count.returned.Load(), Orphaned: f.count.orphaned.Load(), Evicted: f.seen.Stats().Evicted + f.heardEvents.Stats().Evicted,
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
