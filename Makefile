@@ -40,6 +40,10 @@ bench: ## leat beside its peers, as tables
 bench-ratios: ## name, value, bound, ok or short: one ratio a line
 	@go run ./bench/cmd/leatbench ratios
 
+.PHONY: bench-brokers
+bench-brokers: ## fleets over brokers; URLS="redis://… nats://…", PAGE=docs/performance.md to fill that in
+	@go run ./bench/cmd/leatbench brokers $(if $(PAGE),-page '$(PAGE)') $(URLS)
+
 .PHONY: bench-charts
 bench-charts: ## measure, and draw docs/charts and docs/performance.md
 	go run ./bench/cmd/leatbench table -json docs/charts/results.json
