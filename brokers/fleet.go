@@ -8,7 +8,8 @@ import (
 
 // Fleet is [pairing.NewFleet] over this broker: the process's part in a fleet of
 // many, as one channel of its registry. Where the options are silent it fills in
-// the Namespace (the broker's), Topic, the MaxMessageBytes that the broker takes, and the Logger.
+// the Namespace (the broker's), Topic, the MaxMessageBytes that the broker takes, the Logger, and Queue where
+// Guarantees().Durable, so that the process can serve durable commands.
 //
 //	f, err := b.Fleet(ctx, pairing.FleetOptions{ID: "worker-1"})
 //	link, err := registry.RegisterChannel(ctx, f.Channel())
@@ -28,6 +29,9 @@ func (b *Broker) Fleet(ctx context.Context, o pairing.FleetOptions) (*pairing.Fl
 	}
 	if o.Logger == nil {
 		o.Logger = b.log
+	}
+	if o.Queue == nil && b.Guarantees().Durable {
+		o.Queue = b.Queue
 	}
 	return pairing.NewFleet(ctx, b.Publisher(), subscriber{b: b, lossless: true}, o)
 }
