@@ -55,8 +55,8 @@ func everyThrice(k *fleetKit) {
 	k.flush(all[1].Registry)
 	require.EqualValues(k.t, 100, runs.Load())
 	require.Len(k.t, box.list(), 100)
-	k.eventually("what came again is counted", func() bool {
-		return all[1].fleet.Stats().Duplicates+all[2].fleet.Stats().Duplicates == 200 && all[0].fleet.Stats().Late == 200
+	k.eventually("what came again is counted: requests, events, replies", func() bool {
+		return all[1].fleet.Stats().Duplicates+all[2].fleet.Stats().Duplicates == 200+200 && all[0].fleet.Stats().Late == 200
 	})
 	require.NoError(k.t, all[1].fleet.Leave(k.ctx))
 	k.serves(all[0], "count", 1)
