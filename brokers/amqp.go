@@ -218,7 +218,7 @@ func (p *rabbitPublishers) Publish(topic string, messages ...*message.Message) (
 	pub := <-p.free
 	defer func() {
 		if err != nil && pub != nil { // its channel may have gone
-			_ = pub.Close()
+			closeRabbit(pub)
 			pub = nil
 		}
 		p.free <- pub
@@ -234,13 +234,20 @@ func (p *rabbitPublishers) Publish(topic string, messages ...*message.Message) (
 	return pub.Publish(topic, messages...)
 }
 
+// closeRabbit closes one of the adapter's publishers. The adapter panics where the
+// publisher's channel could not be opened again.
+func closeRabbit(pub *wmamqp.Publisher) {
+	defer func() { _ = recover() }()
+	_ = pub.Close()
+}
+
 // close runs when nobody publishes any more.
 func (p *rabbitPublishers) close() {
 	for range rabbitChannels {
 		select {
 		case pub := <-p.free:
 			if pub != nil {
-				_ = pub.Close()
+				closeRabbit(pub)
 			}
 		default: // one hangs
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 )
@@ -42,7 +43,7 @@ func (p *private) start() *private {
 		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second)
 		defer cancel()
 		return p.probe == nil || p.probe(ctx, p.port) == nil
-	}, 30*time.Second, 20*time.Millisecond, "%s does not come up", p.url())
+	}, 60*time.Second, 20*time.Millisecond, "%s does not come up", p.url())
 	return p
 }
 
@@ -110,17 +111,7 @@ func startPostgres(t testing.TB) *private {
 		found = append(found, path)
 	}
 	path := need(t, postgresServer, found...)
-	owner := ""
-	if os.Getuid() == 0 { // as whom it refuses to run
-		owner = "postgres"
-	}
-	dir, err := os.MkdirTemp("", "leat-postgres-")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if owner != "" {
-		uid, gid := ids(t, owner)
-		require.NoError(t, os.Chown(dir, uid, gid))
-	}
+	dir, owner := ownedDir(t, "postgres") // it refuses to run as root
 	initdb := exec.Command(filepath.Join(filepath.Dir(path), "initdb"), "-D", dir, "-U", "postgres", "-A", "trust", "--no-sync")
 	require.NoError(t, as(initdb, owner))
 	out, err := initdb.CombinedOutput()
@@ -139,8 +130,49 @@ func startPostgres(t testing.TB) *private {
 	return p.start()
 }
 
-// as makes a command run as somebody else. "" is whoever this is.
+// startRabbit starts a node of its own. It takes a while.
+func startRabbit(t testing.TB) *private {
+	t.Helper()
+	found, err := filepath.Glob("/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
+	require.NoError(t, err)
+	path := need(t, amqpServer, found...)
+	dir, owner := ownedDir(t, "rabbitmq")
+	none := filepath.Join(dir, "none")
+	p := &private{t: t, port: freePort(t), at: "amqp://guest:guest@127.0.0.1:%d/", crash: syscall.SIGKILL}
+	between := freePort(t) // nodes
+	p.run = func(p *private) *child {
+		return start(t, "minder", owner, "/usr/bin/env", "HOME="+dir, fmt.Sprintf("RABBITMQ_NODENAME=leat-%d@localhost", p.port),
+			"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", fmt.Sprintf("RABBITMQ_NODE_PORT=%d", p.port), fmt.Sprintf("RABBITMQ_DIST_PORT=%d", between),
+			"RABBITMQ_MNESIA_BASE="+dir, "RABBITMQ_LOG_BASE="+dir, "RABBITMQ_ENABLED_PLUGINS_FILE="+none, "RABBITMQ_CONF_ENV_FILE="+none,
+			"RABBITMQ_CONFIG_FILE="+none, path)
+	}
+	p.probe = func(context.Context, int) error {
+		conn, err := amqp.Dial(p.url())
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	return p.start()
+}
+
+// ownedDir returns a directory that belongs to the one to run a server as, and that one's name: "" is whoever this is.
+func ownedDir(t testing.TB, name string) (dir, owner string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "leat-"+name+"-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if os.Getuid() != 0 {
+		return dir, ""
+	}
+	uid, gid := ids(t, name)
+	require.NoError(t, os.Chown(dir, uid, gid))
+	return dir, name
+}
+
+// as makes a command run in a group of its own, as somebody else. "" is whoever this is.
 func as(cmd *exec.Cmd, owner string) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if owner == "" {
 		return nil
 	}
@@ -157,7 +189,7 @@ func as(cmd *exec.Cmd, owner string) error {
 		return err
 	}
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	return nil
 }
 

@@ -59,7 +59,7 @@ type child struct {
 	stdin io.Closer
 	lines *bufio.Scanner
 	ended chan struct{} // closed when it was waited for
-	pid   int           // of what matters: a minder's is not its own
+	pid   int           // of what matters: of a minder's, negative, the whole group
 }
 
 // start starts this binary in a role, and returns when it has said that it is ready.
@@ -240,18 +240,18 @@ func mind(args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	fmt.Println("pid", cmd.Process.Pid)
+	fmt.Println("pid", -cmd.Process.Pid)
 	fmt.Println("ready")
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	go func() {
 		untilStdinEnds()
-		_ = cmd.Process.Signal(syscall.SIGQUIT) // Postgres ends its children then
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // Postgres removes what it shares then
 		select {
 		case <-ended:
 		case <-time.After(3 * time.Second):
-			_ = cmd.Process.Kill()
 		}
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		os.Exit(0)
 	}()
 	err := <-ended
