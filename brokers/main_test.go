@@ -16,7 +16,10 @@ func TestMain(m *testing.M) {
 	playRole()
 	redis.SetLogger(quiet{}) // tests break its connections on purpose
 	// sarama's metrics have one goroutine for the process, which nothing ends.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
+	metrics := goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick")
+	// Of the RabbitMQ adapter's connections each that is closed while it tries to reconnect leaves one, which waits for ever.
+	reconnecting := goleak.IgnoreTopFunction("github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp.(*ConnectionWrapper).handleConnectionClose")
+	goleak.VerifyTestMain(m, metrics, reconnecting)
 }
 
 type quiet struct{}

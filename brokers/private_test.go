@@ -38,6 +38,13 @@ func (p *private) url() string { return fmt.Sprintf(p.at, p.port) }
 // start returns when it answers.
 func (p *private) start() *private {
 	p.t.Helper()
+	if p.child == nil { // whatever is opened on it later is closed before
+		p.t.Cleanup(func() {
+			if p.child != nil {
+				p.child.end()
+			}
+		})
+	}
 	p.child = p.run(p)
 	require.Eventually(p.t, func() bool {
 		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second)
@@ -79,7 +86,7 @@ func need(t testing.TB, e external, found ...string) string {
 func privateNATS(t testing.TB, scheme string) *private {
 	dir := t.TempDir()
 	p := &private{t: t, port: freePort(t), at: scheme + "://127.0.0.1:%d", crash: syscall.SIGKILL}
-	p.run = func(p *private) *child { return start(t, "nats", strconv.Itoa(p.port), dir) }
+	p.run = func(p *private) *child { return spawn(t, "nats", strconv.Itoa(p.port), dir) }
 	return p.start()
 }
 
@@ -94,7 +101,7 @@ func startRedis(t testing.TB, more ...string) *private {
 	p := &private{t: t, port: freePort(t), at: "redis://127.0.0.1:%d/0", crash: syscall.SIGKILL}
 	args := append([]string{"", path, "--port", strconv.Itoa(p.port), "--bind", "127.0.0.1", "--dir", t.TempDir(),
 		"--appendonly", "yes", "--appendfsync", "always", "--save", ""}, more...)
-	p.run = func(*private) *child { return start(t, "minder", args...) }
+	p.run = func(*private) *child { return spawn(t, "minder", args...) }
 	p.probe = func(ctx context.Context, port int) error {
 		client := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("127.0.0.1:%d", port), MaxRetries: -1})
 		defer func() { _ = client.Close() }()
@@ -118,7 +125,7 @@ func startPostgres(t testing.TB) *private {
 	require.NoErrorf(t, err, "%s", out)
 	p := &private{t: t, port: freePort(t), at: "postgres://postgres@127.0.0.1:%d/postgres", crash: syscall.SIGQUIT}
 	p.run = func(p *private) *child {
-		return start(t, "minder", owner, path, "-D", dir, "-p", strconv.Itoa(p.port), "-k", dir, "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300")
+		return spawn(t, "minder", owner, path, "-D", dir, "-p", strconv.Itoa(p.port), "-k", dir, "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300")
 	}
 	p.probe = func(ctx context.Context, _ int) error {
 		conn, err := pgx.Connect(ctx, p.url())
@@ -141,7 +148,7 @@ func startRabbit(t testing.TB) *private {
 	p := &private{t: t, port: freePort(t), at: "amqp://guest:guest@127.0.0.1:%d/", crash: syscall.SIGKILL}
 	between := freePort(t) // nodes
 	p.run = func(p *private) *child {
-		return start(t, "minder", owner, "/usr/bin/env", "HOME="+dir, fmt.Sprintf("RABBITMQ_NODENAME=leat-%d@localhost", p.port),
+		return spawn(t, "minder", owner, "/usr/bin/env", "HOME="+dir, fmt.Sprintf("RABBITMQ_NODENAME=leat-%d@localhost", p.port),
 			"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", fmt.Sprintf("RABBITMQ_NODE_PORT=%d", p.port), fmt.Sprintf("RABBITMQ_DIST_PORT=%d", between),
 			"RABBITMQ_MNESIA_BASE="+dir, "RABBITMQ_LOG_BASE="+dir, "RABBITMQ_ENABLED_PLUGINS_FILE="+none, "RABBITMQ_CONF_ENV_FILE="+none,
 			"RABBITMQ_CONFIG_FILE="+none, path)

@@ -62,8 +62,16 @@ type child struct {
 	pid   int           // of what matters: of a minder's, negative, the whole group
 }
 
-// start starts this binary in a role, and returns when it has said that it is ready.
+// start starts this binary in a role, and returns when it has said that it is ready. It ends with the test.
 func start(t testing.TB, role string, args ...string) *child {
+	t.Helper()
+	c := spawn(t, role, args...)
+	t.Cleanup(c.end)
+	return c
+}
+
+// spawn is start for those who end it themselves.
+func spawn(t testing.TB, role string, args ...string) *child {
 	t.Helper()
 	c := &child{t: t, cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), roleVariable+"="+role)
@@ -75,7 +83,6 @@ func start(t testing.TB, role string, args ...string) *child {
 	stdout, err := c.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, c.cmd.Start())
-	t.Cleanup(func() { c.end() })
 	c.lines, c.pid = bufio.NewScanner(stdout), c.cmd.Process.Pid
 	for c.lines.Scan() {
 		line := c.lines.Text()
@@ -91,7 +98,6 @@ func start(t testing.TB, role string, args ...string) *child {
 		return c
 	}
 	_ = c.cmd.Wait()
-	close(c.ended)
 	t.Fatalf("%s %v does not start: %s", role, args, stderr)
 	return nil
 }
