@@ -46,7 +46,8 @@ type Options struct {
 	// Retention is how long what was published stays with a broker that
 	// stores it (JetStream, Redis, Postgres, Kafka), and how long a subscription's
 	// queue outlives its process on RabbitMQ. What waits in a Queue stays until it is
-	// acked on Redis, RabbitMQ and Postgres, and this long on JetStream and Kafka. Default 1 hour.
+	// acked on Redis, RabbitMQ and Postgres, and this long on JetStream and Kafka. A subscriber that
+	// is behind by more than this misses messages, uncounted. Default 1 hour.
 	Retention time.Duration
 	// MaxMessages bounds what is stored, the oldest go first, unread or not: per topic on
 	// Redis (approximately) and JetStream, per subscription's queue on RabbitMQ. Not used

@@ -20,10 +20,11 @@ func retention(t *testing.T, k kind, url string, few int, count func(namespace, 
 	b := k.openAt(t, url, o)
 	const n = 300
 	in := subscribe(t, b, "plain")
-	publish(t, b, "plain", numbers(n)...)()
-	for range n {
+	done := publish(t, b, "plain", numbers(n)...)
+	for range n { // at once: who is behind by more than Retention misses some
 		take(t, in)
 	}
+	done()
 	waiting, leave := queue(t, b, "g", "work")
 	publish(t, b, "work", numbers(n)...)()
 	require.Equal(t, "0", take(t, waiting))
