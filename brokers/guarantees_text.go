@@ -18,10 +18,10 @@ var natsCoreGuarantees = Guarantees{
 var jetStreamGuarantees = Guarantees{
 	Name: "NATS JetStream", URL: "nats+jetstream://127.0.0.1:4222",
 	Ordered: true, Confirms: true, Resumes: true, Queues: true, Durable: true,
-	Ordering:   "of each topic, for each subscription; in a queue with one subscription, as long as nothing is redelivered.",
+	Ordering: "of each topic, for each subscription; in a queue with one subscription, as long as nothing is redelivered.",
 	Redelivery: "queues only: after a nack (100 ms later), or when no ack came within AckWait. At most 16 messages of a group are out; those that wait in a busy client count. " +
 		"When a subscription ends, what it has not handed on is given back; what the server sends just then comes after AckWait.",
-	Acks:       "of queues are confirmed by the server. Fan-out has none (an ordered consumer), and a nack there loses the message.",
+	Acks: "of queues are confirmed by the server. Fan-out has none (an ordered consumer), and a nack there loses the message.",
 	Restart: "the stream and the queues survive. Fan-out subscriptions are made again behind the last message they had, about 3 s after the server is back. " +
 		"Publish waits up to 5 s for the server's answer.",
 	Metadata: "as NATS core.",
