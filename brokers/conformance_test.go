@@ -19,6 +19,6 @@ func TestJoinConforms(t *testing.T) {
 		pairingtest.Run(t, func(_ testing.TB, here, there string) (chA, chB *bus.Channel) {
 			o := pairing.JoinOptions{Prefix: fmt.Sprintf("test%d", serial.Add(1))}
 			return b.Join(there, here, o), b.Join(here, there, o)
-		}, pairingtest.Features{Ordered: true, Slowness: k.slowness})
+		}, pairingtest.Features{Ordered: true, Slowness: k.slowness, Fewer: 10})
 	})
 }

@@ -48,13 +48,8 @@ func (k *kit) slow(d time.Duration) time.Duration { return time.Duration(k.Slown
 // brief is the time of timeouts that have to happen.
 func (k *kit) brief() time.Duration { return k.slow(brief) }
 
-// volume is n, or less with -short.
-func (k *kit) volume(n int) int {
-	if testing.Short() {
-		return max(1, n/10)
-	}
-	return n
-}
+// volume is n, or less if the transport is to get fewer.
+func (k *kit) volume(n int) int { return max(1, n/k.Features.Fewer) }
 
 // registry makes a registry that is closed with the test. Options change its
 // configuration. Events live long, so that none expires on a busy machine.
