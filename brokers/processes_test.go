@@ -261,6 +261,7 @@ func mind(args []string) error {
 		os.Exit(0)
 	}()
 	err := <-ended
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it has left: RabbitMQ is a script, whose child serves
 	ended <- err
 	return err
 }
