@@ -23,7 +23,7 @@ func TestFleetConforms(t *testing.T) {
 		shared := k.open(t)
 		pairingtest.RunFleet(t, func(t testing.TB) (message.Publisher, message.Subscriber, pairing.FleetOptions) {
 			return shared.Publisher(), shared.Subscriber(), pairing.FleetOptions{Topic: shared.Topic}
-		}, pairingtest.Features{Ordered: true, Slowness: k.slowness})
+		}, pairingtest.Features{Ordered: true, Slowness: k.slowness, Fewer: 10})
 	})
 }
 

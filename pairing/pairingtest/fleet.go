@@ -22,9 +22,9 @@ import (
 type Broker func(t testing.TB) (message.Publisher, message.Subscriber, pairing.FleetOptions)
 
 // RunFleet runs every promise of pairing.Fleet against the broker, in parallel subtests: as [Run] does for channels.
-// Of the features only Ordered and Slowness count.
+// Of the features only Ordered, Slowness and Fewer count.
 func RunFleet(t *testing.T, b Broker, features Features) {
-	features.Slowness = max(1, features.Slowness)
+	features = features.withDefaults()
 	for _, g := range fleetGroups() {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()

@@ -42,18 +42,23 @@ type Features struct {
 	Fewer int
 }
 
+func (f Features) withDefaults() Features {
+	f.Slowness = max(1, f.Slowness)
+	if f.Fewer < 1 {
+		f.Fewer = 1
+		if testing.Short() {
+			f.Fewer = 10
+		}
+	}
+	return f
+}
+
 // Run runs every rule against the transport, in parallel subtests.
 //
 // Run checks after each subtest that no goroutine of leat's is left. For
 // goroutines of the transport use goleak in TestMain.
 func Run(t *testing.T, f Factory, features Features) {
-	features.Slowness = max(1, features.Slowness)
-	if features.Fewer < 1 {
-		features.Fewer = 1
-		if testing.Short() {
-			features.Fewer = 10
-		}
-	}
+	features = features.withDefaults()
 	for _, g := range groups() {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
