@@ -12,7 +12,7 @@ run: ## the main job: two registries and a prompt
 
 .PHONY: test
 test: ## all tests of all modules, with the race detector
-	go test -race -shuffle=on work
+	go test -race -shuffle=on -timeout 20m work
 
 .PHONY: conformance
 conformance: ## the protocol's vectors; SPEC=DIR for those of a spec checkout

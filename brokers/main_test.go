@@ -2,7 +2,10 @@ package brokers_test
 
 import (
 	"context"
+	"flag"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -14,12 +17,18 @@ func TestMain(m *testing.M) {
 		os.Exit(work(settings))
 	}
 	playRole()
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = parallel.Value.Set("8") // they wait for brokers most of the time
+	}
 	redis.SetLogger(quiet{}) // tests break its connections on purpose
 	// sarama's metrics have one goroutine for the process, which nothing ends.
 	metrics := goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick")
 	// Of the RabbitMQ adapter's connections each that is closed while it tries to reconnect leaves one, which waits for ever.
 	reconnecting := goleak.IgnoreTopFunction("github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp.(*ConnectionWrapper).handleConnectionClose")
-	goleak.VerifyTestMain(m, metrics, reconnecting)
+	// A group of the Kafka fake lives until the next one of its name.
+	groups := goleak.IgnoreTopFunction("github.com/twmb/franz-go/pkg/kfake.(*group).manage")
+	goleak.VerifyTestMain(m, metrics, reconnecting, groups)
 }
 
 type quiet struct{}
