@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	playRole()
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = parallel.Value.Set("8") // they wait for brokers most of the time
+		_ = parallel.Value.Set("4") // they wait for brokers most of the time
 	}
 	redis.SetLogger(quiet{}) // tests break its connections on purpose
 	// sarama's metrics have one goroutine for the process, which nothing ends.

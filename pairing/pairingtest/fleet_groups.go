@@ -326,7 +326,9 @@ func groupWhileAttaching(k *fleetKit) {
 	k.groupAt(here, "g", there)
 	here.link = k.attach(r, f.Channel())
 	next := 0
-	for ready := false; !ready; {
+	pace := time.NewTicker(time.Millisecond / 4) // a broker may drop what comes faster than it is taken
+	defer pace.Stop()
+	for ready := false; !ready; <-pace.C {
 		select {
 		case <-here.link.Ready():
 			ready = true
