@@ -34,6 +34,7 @@ func fleetCloseFinal(k *fleetKit) {
 	}
 	k.awaits(n.fleet.Done(), "the end")
 	require.ErrorIs(k.t, n.fleet.Err(), bus.ErrClosed)
+	k.awaits(n.link.Done(), "the end of its link, which notices on a goroutine of its own")
 	require.Empty(k.t, n.Registry.Channels())
 	k.eventually("the other one has heard it", func() bool { return len(all[1].fleet.Members()) == 0 })
 	r := k.registry("other")
