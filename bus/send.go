@@ -45,23 +45,16 @@ func (l *Link) Relay(e Envelope) error {
 	if err != nil {
 		return fmt.Errorf("send to %q: %w", l.ID(), err)
 	}
-	it, err := l.item(&e, m)
-	publish := false
-	if err == nil {
-		publish, err = l.out.enter(it)
+	it, publish, err := l.enter(&e, m)
+	switch {
+	case !publish:
+	case l.tryDirect(m):
+		l.stats.sent.Add(1)
+		l.out.leave()
+	default:
+		l.out.giveBack(it)
 	}
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
-	}
-	if publish {
-		if l.tryDirect(m) {
-			l.stats.sent.Add(1)
-			l.out.leave()
-		} else {
-			l.out.giveBack(it)
-		}
-	}
-	return nil
+	return err
 }
 
 // tryDirect reports whether the peer has taken m. A panic of the publisher leaves it to the writer to find out.
@@ -118,19 +111,23 @@ func (l *Link) post(e *Envelope, m *message.Message) error {
 	if !l.ch.InProcess || !l.isReady() {
 		return l.push(e, m)
 	}
-	it, err := l.item(e, m)
-	publish := false
-	if err == nil {
-		publish, err = l.out.enter(it)
-	}
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
-	}
+	it, publish, err := l.enter(e, m)
 	if publish {
 		defer l.out.leave()
 		l.publish(&it)
 	}
-	return nil
+	return err
+}
+
+// enter queues m, or leaves it to the caller to publish it, in the writer's place.
+func (l *Link) enter(e *Envelope, m *message.Message) (it outItem, publish bool, err error) {
+	if it, err = l.item(e, m); err == nil {
+		publish, err = l.out.enter(it)
+	}
+	if err != nil {
+		return it, false, fmt.Errorf("send to %q: %w", l.ID(), err)
+	}
+	return it, publish, nil
 }
 
 func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {

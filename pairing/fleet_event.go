@@ -25,12 +25,8 @@ func (f *Fleet) emit(e *bus.Envelope) error {
 		if room == nil {
 			return nil
 		}
-		select {
-		case <-room:
-		case <-f.hurry:
-			return errNoRoom
-		case <-f.closing:
-			return errNoRoom
+		if err := f.awaitRoom(room); err != nil {
+			return err
 		}
 	}
 }

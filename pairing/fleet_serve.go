@@ -117,13 +117,21 @@ func (f *Fleet) reply(e *bus.Envelope) error {
 		if room == nil {
 			return nil
 		}
-		select {
-		case <-room:
-		case <-f.hurry:
-			return errNoRoom
-		case <-f.closing:
-			return errNoRoom
+		if err := f.awaitRoom(room); err != nil {
+			return err
 		}
+	}
+}
+
+// awaitRoom waits until it is worth another look, or in vain.
+func (f *Fleet) awaitRoom(room <-chan struct{}) error {
+	select {
+	case <-room:
+		return nil
+	case <-f.hurry:
+		return errNoRoom
+	case <-f.closing:
+		return errNoRoom
 	}
 }
 
