@@ -96,7 +96,7 @@ func (r *rabbit) Publish(topic string, messages ...*message.Message) error {
 func (*rabbit) transient(error) bool { return true }
 
 func (r *rabbit) subscribe(ctx context.Context, topic, group string) (*source, error) {
-	queue := r.shared.opts.Namespace + "." + naming{plainNames.legal, 180}.topic(part(group)+"."+part(topic))
+	queue := r.shared.opts.Namespace + "." + plainNames.topic(part(group)+"."+part(topic))
 	config := r.config()
 	if group == "" {
 		queue = r.shared.opts.Namespace + "." + topic + "." + uuid.NewString()

@@ -29,6 +29,17 @@ type backend interface {
 	guarantees() Guarantees
 }
 
+// prompt is a backend whose Publish waits for nobody, unless it is busy.
+type prompt interface{ busy() bool }
+
+// calling is a backend that calls a function with what comes for everybody, on a goroutine of its client's: that saves
+// links and fleets the adapter's channels, acks and timers. flush has to be called after it.
+type calling interface {
+	// subscribeFunc begins a fan-out subscription. fn is called with one message at a time; ended is closed when it will not be any
+	// more, after stop or because the connection was closed.
+	subscribeFunc(topic string, fn func(*message.Message)) (stop func(), ended <-chan struct{}, err error)
+}
+
 // source is a subscription as an adapter gives it.
 type source struct {
 	messages <-chan *message.Message

@@ -61,7 +61,12 @@ func newBroker(opts Options) *Broker {
 // returns when the broker has the message, where there is a way to know (NATS
 // core has none), and fails when it cannot be reached within Options.PublishRetry. It may be called from many goroutines; order is kept within a goroutine. Its
 // Close does nothing.
-func (b *Broker) Publisher() message.Publisher { return publisher{b} }
+func (b *Broker) Publisher() message.Publisher {
+	if p, ok := b.backend.(prompt); ok {
+		return promptPublisher{publisher{b}, p}
+	}
+	return publisher{b}
+}
 
 // Subscriber gives every subscription every message that is published after
 // Subscribe has returned, one unacked message at a time, in order of publication. A subscription lives
@@ -92,7 +97,7 @@ func (b *Broker) Queue(group string) (message.Subscriber, error) {
 	if err := b.backend.naming().check(group); err != nil {
 		return nil, fmt.Errorf("group: %w", err)
 	}
-	return subscriber{b: b, group: group}, nil
+	return queue{b: b, group: group}, nil
 }
 
 // Topic returns a name that the broker takes, short and different for every
@@ -285,16 +290,66 @@ func (b *Broker) publish(topic string, messages []*message.Message) error {
 // Close does nothing: the Broker is its owner's.
 func (publisher) Close() error { return nil }
 
+// promptPublisher is one whose backend can publish without waiting; fleets look for it.
+type promptPublisher struct {
+	publisher
+	prompt prompt
+}
+
+// PublishAtOnce is Publish, or an error where that would have to wait.
+func (p promptPublisher) PublishAtOnce(topic string, messages ...*message.Message) error {
+	if p.prompt.busy() {
+		return errBusy
+	}
+	return p.Publish(topic, messages...)
+}
+
+var errBusy = errors.New("publishing would have to wait")
+
 // subscriber is the Broker as one.
 type subscriber struct {
 	b        *Broker
-	group    string
 	lossless bool
 }
 
 func (s subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	return s.b.subscribe(ctx, topic, s.group, s.lossless)
+	out := make(chan *message.Message)
+	if _, err := s.b.subscribe(&subscription{topic: topic, user: ctx, lossless: s.lossless, out: out}); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// SubscribeFunc implements bus.FuncSubscriber, for links.
+func (s subscriber) SubscribeFunc(ctx context.Context, topic string, fn func(*message.Message)) (ended <-chan struct{}, err error) {
+	return s.SubscribeCalling(ctx, topic, fn)
+}
+
+// SubscribeCalling is the same for fleets: fn takes a message that is acked already.
+func (s subscriber) SubscribeCalling(ctx context.Context, topic string, fn func(*message.Message)) (ended <-chan struct{}, err error) {
+	sub := &subscription{topic: topic, user: ctx, lossless: s.lossless, fn: fn}
+	if c, ok := s.b.backend.(calling); ok {
+		return s.b.subscribeFunc(c, sub)
+	}
+	return s.b.subscribe(sub)
 }
 
 // Close does nothing: the Broker is its owner's.
 func (subscriber) Close() error { return nil }
+
+// queue is a group of the Broker as a subscriber.
+type queue struct {
+	b     *Broker
+	group string
+}
+
+func (q queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	out := make(chan *message.Message)
+	if _, err := q.b.subscribe(&subscription{topic: topic, user: ctx, group: q.group, out: out}); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Close does nothing: the Broker is its owner's.
+func (queue) Close() error { return nil }

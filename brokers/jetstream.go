@@ -123,7 +123,7 @@ const jetStreamOut = 16
 // group makes the durable consumer of a group. The client library would delete
 // one that it has made itself when the subscription that made it ends.
 func (j *jetStream) group(ctx context.Context, topic, group string) (consumer string, err error) {
-	consumer = strings.ReplaceAll(naming{dashNames.legal, 100}.topic(part(group)+"."+part(topic)), ".", "_")
+	consumer = strings.ReplaceAll(naming{dashNames.others, 100}.topic(part(group)+"."+part(topic)), ".", "_")
 	_, err = j.js.AddConsumer(j.stream, &nats.ConsumerConfig{
 		Durable:        consumer,
 		DeliverGroup:   group,

@@ -76,6 +76,15 @@ func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
 	return n.pub.Publish(topic, messages...)
 }
 
+// busy reports whether so much is buffered that Publish could wait for the socket.
+func (n *natsCore) busy() bool {
+	buffered, err := n.conn.Buffered()
+	return err != nil || buffered > natsBusy
+}
+
+// natsBusy is half of the client's buffer, in bytes.
+const natsBusy = 16 << 10
+
 // transient: those who wait are better told at once, and links end anyway.
 func (*natsCore) transient(error) bool { return false }
 
@@ -95,6 +104,23 @@ func (n *natsCore) subscribe(ctx context.Context, topic, group string) (*source,
 	}
 	src.messages, err = sub.Subscribe(ctx, topic)
 	return src, err
+}
+
+// subscribeFunc is the client's own subscription, not the adapter's: there a message costs a context, a timer, two
+// maps for the log, and three goroutines that wake up for it. See docs/design.md.
+func (n *natsCore) subscribeFunc(topic string, fn func(*message.Message)) (stop func(), ended <-chan struct{}, err error) {
+	done := make(chan struct{})
+	sub, err := n.conn.Subscribe(n.coder.subject("", topic).Primary, func(m *nats.Msg) {
+		fn(readable(func() (*message.Message, error) { return n.coder.read(m) }))
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	sub.SetClosedHandler(func(string) { close(done) })
+	if !sub.IsValid() { // closed before that, and maybe without telling
+		return nil, nil, nats.ErrConnectionClosed
+	}
+	return func() { _ = sub.Unsubscribe() }, done, nil
 }
 
 // forever is how long an adapter waits for an ack of which nobody is told.
@@ -166,6 +192,9 @@ func (c natsCoder) subject(group, topic string) *wmnats.SubjectDetail {
 }
 
 func (c natsCoder) Marshal(topic string, m *message.Message) (*nats.Msg, error) {
+	if m.UUID == "" && len(m.Metadata) == 0 {
+		return &nats.Msg{Subject: c.prefix + topic, Data: m.Payload}, nil
+	}
 	header := make(nats.Header, len(m.Metadata)+1)
 	header[wmnats.WatermillUUIDHdr] = []string{escapeHeader(m.UUID)}
 	for k, v := range m.Metadata {
@@ -174,21 +203,32 @@ func (c natsCoder) Marshal(topic string, m *message.Message) (*nats.Msg, error) 
 	return &nats.Msg{Subject: c.prefix + topic, Data: m.Payload, Header: header}, nil
 }
 
-func (natsCoder) Unmarshal(m *nats.Msg) (*message.Message, error) {
+func (c natsCoder) Unmarshal(m *nats.Msg) (*message.Message, error) {
 	return readable(func() (*message.Message, error) {
-		got := message.NewMessage("", m.Data)
-		for k, values := range m.Header {
-			if len(values) != 1 {
-				return nil, fmt.Errorf("header %q has %d values", k, len(values))
-			}
-			if k == wmnats.WatermillUUIDHdr {
-				got.UUID = unescapeHeader(values[0])
-				continue
-			}
-			got.Metadata[unescapeHeader(k)] = unescapeHeader(values[0])
+		read, err := c.read(m)
+		if err != nil {
+			return nil, err
 		}
+		got := message.NewMessage(read.UUID, read.Payload)
+		got.Metadata = read.Metadata
 		return got, nil
 	}), nil
+}
+
+// read returns a message without channels for acks, of which the server is not told anyway.
+func (natsCoder) read(m *nats.Msg) (*message.Message, error) {
+	got := &message.Message{Payload: m.Data, Metadata: make(message.Metadata, len(m.Header))}
+	for k, values := range m.Header {
+		if len(values) != 1 {
+			return nil, fmt.Errorf("header %q has %d values", k, len(values))
+		}
+		if k == wmnats.WatermillUUIDHdr {
+			got.UUID = unescapeHeader(values[0])
+			continue
+		}
+		got.Metadata[unescapeHeader(k)] = unescapeHeader(values[0])
+	}
+	return got, nil
 }
 
 // escapeHeader percent-encodes what is not printable ASCII, and the two letters that

@@ -22,8 +22,10 @@ type subscription struct {
 	lossless bool // it ends where messages may have been lost
 
 	src    *source
-	out    chan *message.Message
-	ctx    context.Context // of the adapter's subscription
+	out    chan *message.Message  // where messages go
+	fn     func(*message.Message) // or who takes them, once they are acked
+	ended  chan struct{}          // closed when fn will not be called any more
+	ctx    context.Context        // of the adapter's subscription
 	cancel context.CancelFunc
 	user   context.Context // the subscriber's
 
@@ -33,19 +35,67 @@ type subscription struct {
 	untaken  *message.Message // came, and nobody took it
 }
 
-// subscribe returns once the subscription is live.
-func (b *Broker) subscribe(ctx context.Context, topic, group string, lossless bool) (<-chan *message.Message, error) {
-	if err := b.backend.naming().check(topic); err != nil {
+// admit lets a subscription begin. It is counted in then.
+func (b *Broker) admit(s *subscription) error {
+	if err := b.backend.naming().check(s.topic); err != nil {
+		return err
+	}
+	if err := s.user.Err(); err != nil {
+		return err
+	}
+	s.broker, s.ended = b, make(chan struct{})
+	return b.enter()
+}
+
+// subscribeFunc is subscribe where the backend calls. It has one goroutine, which waits for the end.
+func (b *Broker) subscribeFunc(c calling, s *subscription) (ended <-chan struct{}, err error) {
+	if err := b.admit(s); err != nil {
 		return nil, err
 	}
-	if err := ctx.Err(); err != nil {
+	var gap <-chan struct{}
+	if s.lossless {
+		gap = b.gapped() // from here on
+	}
+	s.src = &source{}
+	stop, ended, err := c.subscribeFunc(s.topic, func(m *message.Message) {
+		if !s.ours(m) {
+			s.fn(m)
+		}
+	})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(s.user, b.opts.SubscribeTimeout)
+		defer cancel()
+		if err = b.backend.flush(ctx); err != nil {
+			stop()
+			<-ended
+		}
+	}
+	if err != nil {
+		b.leave()
+		return nil, fmt.Errorf("subscribe to %q: %w", s.topic, err)
+	}
+	b.subscriptions.Add(1)
+	go func() {
+		defer b.leave()
+		defer b.subscriptions.Add(-1)
+		select {
+		case <-s.user.Done():
+		case <-gap:
+		case <-ended:
+		case <-b.closing:
+		}
+		stop()
+		<-ended
+	}()
+	return ended, nil
+}
+
+// subscribe returns once the subscription is live. ended is closed when nothing is handed over any more.
+func (b *Broker) subscribe(s *subscription) (ended <-chan struct{}, err error) {
+	if err := b.admit(s); err != nil {
 		return nil, err
 	}
-	if err := b.enter(); err != nil {
-		return nil, err
-	}
-	s := &subscription{broker: b, topic: topic, group: group, lossless: lossless, out: make(chan *message.Message), user: ctx}
-	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(s.user))
 	gap := b.gapped() // from here on
 	first, err := s.start()
 	if err != nil {
@@ -54,7 +104,7 @@ func (b *Broker) subscribe(ctx context.Context, topic, group string, lossless bo
 		}
 		s.cancel()
 		b.leave()
-		return nil, fmt.Errorf("subscribe to %q: %w", topic, err)
+		return nil, fmt.Errorf("subscribe to %q: %w", s.topic, err)
 	}
 	b.subscriptions.Add(1)
 	go func() {
@@ -62,7 +112,7 @@ func (b *Broker) subscribe(ctx context.Context, topic, group string, lossless bo
 		defer b.subscriptions.Add(-1)
 		s.relay(first, gap)
 	}()
-	return s.out, nil
+	return s.ended, nil
 }
 
 // start begins, and waits until the first message proves that it has worked. That
@@ -163,8 +213,11 @@ func (s *subscription) ours(m *message.Message) bool {
 // relay hands on what comes until the subscriber's ctx, the broker or the
 // adapter ends.
 func (s *subscription) relay(first *message.Message, gap <-chan struct{}) {
-	defer close(s.out)
+	if s.out != nil {
+		defer close(s.out)
+	}
 	defer s.end()
+	defer close(s.ended)
 	if !s.lossless {
 		gap = nil
 	}
@@ -194,6 +247,11 @@ func (s *subscription) relay(first *message.Message, gap <-chan struct{}) {
 }
 
 func (s *subscription) deliver(m *message.Message, gap <-chan struct{}) bool {
+	if s.fn != nil {
+		m.Ack()
+		s.fn(m)
+		return true
+	}
 	done := m.Context().Done() // the subscriber may change the context
 	select {
 	case s.out <- m:

@@ -8,25 +8,39 @@ import (
 	"strings"
 )
 
-// naming says which names a broker takes as they are.
+// naming says which names a broker takes as they are: tokens of letters, digits and others, with single dots between
+// them.
 type naming struct {
-	legal *regexp.Regexp
-	max   int // bytes
+	others string
+	max    int // bytes
 }
 
 var (
-	// plainNames are legal everywhere but on Kafka: tokens of letters, digits, _ and -,
-	// with single dots between them.
-	plainNames = naming{regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`), 180}
+	// plainNames are legal everywhere but on Kafka.
+	plainNames = naming{"-_", 180}
 	// dashNames lack the underscore: Kafka refuses a.b where there is an a_b.
-	dashNames = naming{regexp.MustCompile(`^[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`), 180}
+	dashNames = naming{"-", 180}
 
 	hashed  = regexp.MustCompile(`-h[0-9a-f]{32}$`)
 	illegal = regexp.MustCompile(`[^A-Za-z0-9]+`)
 )
 
 // keeps reports whether the name can be used as it is.
-func (n naming) keeps(name string) bool { return len(name) <= n.max && n.legal.MatchString(name) }
+func (n naming) keeps(name string) bool {
+	dot := true // the letter before is one, or there is none
+	for i := range len(name) {
+		c := name[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(n.others, c) >= 0:
+			dot = false
+		case c == '.' && !dot:
+			dot = true
+		default:
+			return false
+		}
+	}
+	return !dot && len(name) <= n.max
+}
 
 // topic returns name where it is legal, and else what can be read of it with a
 // hash of the whole. A legal name that looks like one with a hash gets one too,

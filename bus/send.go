@@ -23,7 +23,7 @@ func (l *Link) Send(e Envelope) error {
 	return l.push(&e, m)
 }
 
-// Post is Send for callers and handlers: where the channel is InProcess it may
+// Post is Send for callers and handlers: where the channel is InProcess, or its publisher a [DirectPublisher], it may
 // publish on the calling goroutine. It must not be called by a receiver, nor
 // while a lock is held. A message that then cannot be published is reported
 // as unsent, like a queued one.
@@ -45,7 +45,12 @@ func (l *Link) Relay(e Envelope) error {
 	if err != nil {
 		return fmt.Errorf("send to %q: %w", l.ID(), err)
 	}
-	it, publish, err := l.enter(&e, m)
+	return l.postDirect(&e, m)
+}
+
+// postDirect hands m to the peer where it can, and queues it where it cannot.
+func (l *Link) postDirect(e *Envelope, m *message.Message) error {
+	it, publish, err := l.enter(e, m)
 	switch {
 	case !publish:
 	case l.tryDirect(m):
@@ -108,7 +113,13 @@ func (l *Link) push(e *Envelope, m *message.Message) error {
 }
 
 func (l *Link) post(e *Envelope, m *message.Message) error {
-	if !l.ch.InProcess || !l.isReady() {
+	switch {
+	case !l.isReady():
+		return l.push(e, m)
+	case l.ch.InProcess:
+	case l.direct != nil:
+		return l.postDirect(e, m)
+	default:
 		return l.push(e, m)
 	}
 	it, publish, err := l.enter(e, m)

@@ -20,6 +20,7 @@ type registration struct {
 	anew      *command   // guarded by r.mu: what the child has registered again meanwhile; the router has to hear it too
 	later     []string   // guarded by r.mu: the IDs of those requests
 	abandoned bool       // guarded by r.mu: the child has left or withdrawn meanwhile
+	begun     bool       // guarded by r.mu: the exchange has its ID
 }
 
 // request sends the registration to the router. It always settles.
@@ -29,6 +30,9 @@ func (p *peer) request(reg *registration, ttl time.Duration) {
 		reg.settle(outcome{err: disconnected(reg.command, p.link.ID(), bus.ErrNotConnected)})
 		return
 	}
+	p.r.mu.Lock()
+	reg.begun = true
+	p.r.mu.Unlock()
 	err := p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def), Durable: reg.cmd.def.Durable})
 	if err != nil && p.out.drop(&reg.exchange) {
 		reg.settle(outcome{err: sendFailure(reg.command, p, err)})
@@ -161,6 +165,9 @@ func (p *peer) registered(d *bus.Delivery) {
 func (r *Registry) acknowledged(id string, router *peer) *command {
 	r.mu.Lock()
 	reg := r.reserved[id]
+	if reg != nil && !reg.begun { // the router has not been asked yet
+		reg = nil
+	}
 	r.mu.Unlock()
 	if reg == nil || !router.out.drop(&reg.exchange) {
 		return r.lookup(id)

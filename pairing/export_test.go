@@ -1,6 +1,12 @@
 package pairing
 
-import "time"
+import (
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
+)
 
 // WithClock gives a fleet a wall clock of its own.
 func WithClock(o FleetOptions, now func() time.Time) FleetOptions {
@@ -25,3 +31,18 @@ func Newer(a, b string) bool { return newer(a, b) }
 
 // NewSession makes one.
 func NewSession(at time.Time) string { return newSession(at) }
+
+// RequestsIn returns the IDs of the requests in a bundle.
+func RequestsIn(m *message.Message) (ids []string) {
+	if !isBundle(m) {
+		return nil
+	}
+	p := pump{fleet: new(Fleet)}
+	_, _ = p.unbundle(m.Payload)
+	for i := range p.letters {
+		if e := &p.letters[i].envelope; e.Type == bus.ExecuteRequest {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}

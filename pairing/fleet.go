@@ -33,6 +33,7 @@ type Fleet struct {
 	opts        FleetOptions
 	pub         message.Publisher
 	sub         message.Subscriber
+	prompt      publishing // of pub, if it has one that never waits; else nil
 	log         *slog.Logger
 	self        process
 	names       names
@@ -99,19 +100,23 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 	}
 	o = o.withDefaults()
 	f := newFleet(pub, sub, o)
+	if p, ok := pub.(promptPublisher); ok {
+		f.prompt = p.PublishAtOnce
+	}
 	topics := []string{f.names.inbox, f.names.discovery, f.names.events}
 	if topics[0] == topics[1] || topics[1] == topics[2] || topics[2] == topics[0] {
 		f.cancel()
 		return nil, fmt.Errorf("fleet %q: Topic gives two topics one name: %q", o.Namespace, topics)
 	}
-	f.discovery, f.events = f.newOutbox(f.names.discovery), f.newOutbox(f.names.events)
+	f.discovery, f.events = f.newOutbox(f.names.discovery, singles), f.newOutbox(f.names.events, singles)
 	stop := context.AfterFunc(ctx, f.cancel)
 	for _, topic := range topics { // each is read from at once: a publisher may hold a lock until it is
-		in, err := sub.Subscribe(f.ctx, topic)
+		p := &pump{fleet: f, topic: topic}
+		wait, err := p.subscribe()
 		if err != nil {
 			return nil, f.abandon(fmt.Errorf("fleet %q: subscribe to %q: %w", o.Namespace, topic, err))
 		}
-		f.workers.Go(func() { f.pump(topic, in) })
+		f.workers.Go(func() { p.run(wait) })
 	}
 	if !stop() {
 		return nil, f.abandon(fmt.Errorf("fleet %q: %w", o.Namespace, ctx.Err()))

@@ -15,6 +15,7 @@ type call struct {
 	to       *member      // who is to answer; nil: whoever takes it from the queue
 	tried    []*member    // who had it before
 	again    bool         // it may have been executed, and was sent once more
+	letter   letter       // as it was sent first; its outbox's from then on
 
 	published atomic.Bool // to the process that is to answer; written by its outbox without the lock
 }
@@ -39,9 +40,10 @@ func unexecuted(f *bus.Fault) bool {
 // request sends a request of the registry's to a process that serves the command. It waits where that one's outbox is
 // full. It is called by the link's writer.
 func (f *Fleet) request(e *bus.Envelope) error {
-	c := &call{envelope: *e, deadline: time.Now().Add(orDefault(e.Deadline, f.opts.RequestTTL))}
-	if n, limit := len(e.Body), f.opts.MaxMessageBytes; limit > 0 && n > limit {
-		f.refuse(e.ID, &bus.Fault{Code: codeInvalid, Message: fmt.Sprintf("the request has %d bytes, the fleet's limit is %d", n, limit)})
+	c := f.newCall(e)
+	if f.oversized(e) {
+		f.refuse(e.ID, &bus.Fault{Code: codeInvalid,
+			Message: fmt.Sprintf("the request has %d bytes, the fleet's limit is %d", len(e.Body), f.opts.MaxMessageBytes)})
 		return nil
 	}
 	begin := f.begin
@@ -67,6 +69,40 @@ func (f *Fleet) request(e *bus.Envelope) error {
 	}
 }
 
+// tryRequest is request where it need not wait, and nothing has to be told to the registry, whose pump may be calling.
+func (f *Fleet) tryRequest(e *bus.Envelope) bool {
+	if f.oversized(e) {
+		return false
+	}
+	c := f.newCall(e)
+	f.mu.Lock()
+	var to *member
+	if s := f.services[e.Name]; s != nil && !e.Durable && !s.queued() {
+		to = f.pick(c)
+	}
+	if to == nil || !to.box.has(itemRequest) {
+		f.mu.Unlock()
+		return false
+	}
+	f.calls[e.ID] = c
+	alone := f.prompt != nil && len(to.calls) == 0
+	f.send(c, outItem{to: to, kind: itemRequest, helped: alone}, new(effects)) // it has room
+	f.mu.Unlock()
+	if alone {
+		to.box.help()
+	}
+	return true
+}
+
+func (f *Fleet) newCall(e *bus.Envelope) *call {
+	return &call{envelope: *e, deadline: time.Now().Add(orDefault(e.Deadline, f.opts.RequestTTL))}
+}
+
+// oversized reports whether the broker does not take the body.
+func (f *Fleet) oversized(e *bus.Envelope) bool {
+	return f.opts.MaxMessageBytes > 0 && len(e.Body) > f.opts.MaxMessageBytes
+}
+
 // begin picks a process and sends the call there, or answers it. It returns what to wait for if there is no room.
 // f.mu is held.
 func (f *Fleet) begin(c *call, fx *effects) (room <-chan struct{}) {
@@ -79,7 +115,7 @@ func (f *Fleet) begin(c *call, fx *effects) (room <-chan struct{}) {
 		return room
 	}
 	f.calls[c.envelope.ID] = c
-	f.send(c, to, itemRequest, fx)
+	f.send(c, outItem{to: to, kind: itemRequest}, fx)
 	return nil
 }
 
@@ -98,21 +134,23 @@ func response(thread string, fault *bus.Fault) bus.Envelope {
 // refuse answers a request of the registry's.
 func (f *Fleet) refuse(id string, fault *bus.Fault) { f.hand(response(id, fault)) }
 
-// send gives the call to a member. f.mu is held.
-func (f *Fleet) send(c *call, to *member, kind itemKind, fx *effects) {
+// send gives the call to the member that the item goes to. f.mu is held.
+func (f *Fleet) send(c *call, it outItem, fx *effects) {
+	to := it.to
 	c.to = to
 	c.published.Store(false)
 	to.calls[c.envelope.ID] = c
 	left := time.Until(c.deadline)
 	e := c.envelope
 	e.Deadline = max(left, time.Microsecond)
-	l := &letter{process: f.self, to: to.session, sent: f.stamp(), envelope: e}
-	l.expires = l.sent + left.Microseconds()
-	m, err := l.seal()
-	if err == nil && len(c.tried) > 0 {
-		m.UUID = bus.NewID() // else a broker that dedupes would drop it
+	l := &c.letter
+	if len(c.tried) > 0 { // somebody may still be at that
+		l = new(letter)
 	}
-	if err != nil || !to.box.push(outItem{msg: m, kind: kind, call: c, to: to, expires: c.deadline}) {
+	*l = letter{process: f.self, to: to.session, sent: f.stamp(), envelope: e}
+	l.expires = l.sent + left.Microseconds()
+	it.letter, it.call, it.expires = l, c, c.deadline
+	if !to.box.push(it) {
 		f.lose(c, fx)
 	}
 }
@@ -133,7 +171,6 @@ func (c *call) leave() {
 		return
 	}
 	delete(c.to.calls, c.envelope.ID)
-	c.tried = append(c.tried, c.to)
 }
 
 // settle ends the call with what the registry is told. f.mu is held.
@@ -147,6 +184,7 @@ func (f *Fleet) settle(c *call, e bus.Envelope, fx *effects) {
 // executed it, or may have and that does no harm, once. Otherwise it ends with the fault. f.mu is held.
 func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
 	c.leave()
+	c.tried = append(c.tried, c.to)
 	allowed := surely || c.envelope.Idempotent && !c.again
 	c.again = c.again || !surely
 	var to *member
@@ -165,33 +203,31 @@ func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
 		return
 	}
 	f.count.rerouted.Add(1)
-	f.send(c, to, itemAnswer, fx)
+	f.send(c, outItem{to: to, kind: itemAnswer}, fx)
 }
 
-// replied settles the call that a reply belongs to. Only the process that has it may answer.
-func (f *Fleet) replied(l *letter) {
+// replied settles the call that a reply belongs to. Only the process that has it may answer. f.mu is held.
+func (f *Fleet) replied(l *letter, fx *effects) {
 	e := l.envelope
-	f.update(func(fx *effects) {
-		c := f.calls[e.Thread]
-		if c != nil && c.to == nil { // whoever has it from the queue may answer, and go
-			f.settle(c, e, fx)
-			return
-		}
-		m := f.meet(l, fx)
-		if m == nil || c == nil || c.to != m {
-			f.count.late.Add(1)
-			return
-		}
-		if !unexecuted(e.Fault) {
-			f.settle(c, e, fx)
-			return
-		}
-		if e.Fault.Code == codeNotFound {
-			f.unserve(m, c.envelope.Name)
-			f.ask(m) // it may only be late in saying so, or have it again
-		}
-		f.reroute(c, e.Fault, true, fx)
-	})
+	c := f.calls[e.Thread]
+	if c != nil && c.to == nil { // whoever has it from the queue may answer, and go
+		f.settle(c, e, fx)
+		return
+	}
+	m := f.meet(l, fx)
+	if m == nil || c == nil || c.to != m {
+		f.count.late.Add(1)
+		return
+	}
+	if !unexecuted(e.Fault) {
+		f.settle(c, e, fx)
+		return
+	}
+	if e.Fault.Code == codeNotFound {
+		f.unserve(m, c.envelope.Name)
+		f.ask(m) // it may only be late in saying so, or have it again
+	}
+	f.reroute(c, e.Fault, true, fx)
 }
 
 // cancelCall gives a call up, because its caller has left.

@@ -61,6 +61,21 @@ func (p registryPublisher) PublishParcels(topic string, parcels ...*message.Mess
 // TakesParcels implements bus.ParcelPublisher. What comes out on the other side of the fleet are none.
 func (registryPublisher) TakesParcels(string) bool { return false }
 
+// TryPublish implements bus.DirectPublisher, for requests and replies that find a process to go to and room.
+func (p registryPublisher) TryPublish(_ string, parcel *message.Message) bool {
+	e, err := bus.Binary.Unmarshal(parcel)
+	if err != nil {
+		return false
+	}
+	switch e.Type {
+	case bus.ExecuteRequest:
+		return p.f.tryRequest(&e)
+	case bus.ExecuteResponse:
+		return p.f.tryReply(&e)
+	}
+	return false
+}
+
 // Close does nothing: the channel closes the fleet.
 func (registryPublisher) Close() error { return nil }
 
@@ -157,9 +172,6 @@ func (f *Fleet) hand(es ...bus.Envelope) {
 	a.running++
 	f.mu.Unlock()
 	for i := range es {
-		if es[i].ID == "" {
-			es[i].ID = bus.NewID()
-		}
 		m, err := bus.Pack(es[i])
 		if err != nil {
 			f.count.rejected.Add(1)

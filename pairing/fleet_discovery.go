@@ -70,7 +70,7 @@ func (f *Fleet) unlearn(id string) {
 func (f *Fleet) change(what catalogue) {
 	f.version++
 	if f.isReady() && f.err == nil && (!f.draining || what.Clear) {
-		f.mail(f.discovery, &letter{kind: kindChange, version: f.version, body: encode(what)})
+		f.mail(f.discovery, outItem{letter: &letter{kind: kindChange, version: f.version, body: encode(what)}})
 	}
 }
 
@@ -101,47 +101,45 @@ func (f *Fleet) tell(m *member, echo int64) {
 }
 
 // noticed handles a notice from another process.
-func (f *Fleet) noticed(l *letter) (err error) {
-	f.update(func(fx *effects) {
-		m := f.meet(l, fx)
-		if m == nil {
-			return
-		}
-		if l.kind == kindHello || l.kind == kindBeat || l.kind == kindList {
-			f.hasGaps(m, l.gaps, fx)
-		}
-		switch l.kind {
-		case kindHello: // the question first: the answer tells its clock before it sends anything else
-			m.asked = time.Time{}
+func (f *Fleet) noticed(l *letter, fx *effects) (err error) {
+	m := f.meet(l, fx)
+	if m == nil {
+		return
+	}
+	if l.kind == kindHello || l.kind == kindBeat || l.kind == kindList {
+		f.hasGaps(m, l.gaps, fx)
+	}
+	switch l.kind {
+	case kindHello: // the question first: the answer tells its clock before it sends anything else
+		m.asked = time.Time{}
+		f.ask(m)
+		f.tell(m, l.sent)
+	case kindBeat:
+		if l.version != m.version {
 			f.ask(m)
-			f.tell(m, l.sent)
-		case kindBeat:
-			if l.version != m.version {
-				f.ask(m)
-			}
-		case kindAsk:
-			f.tell(m, l.sent)
-		case kindChange:
-			err = f.changed(m, l)
-		case kindList:
-			m.clock.observe(l.echo, l.sent, f.stamp(), f.opts.Lease)
-			err = f.listed(m, l)
-		case kindPing:
-			f.post(m, &letter{kind: kindPong, echo: l.sent})
-		case kindPong:
-			m.clock.observe(l.echo, l.sent, f.stamp(), f.opts.Lease)
-		case kindBye:
-			why := leaves
-			if l.drained {
-				why = drained
-			}
-			f.drop(m, why, fx)
-		case kindFlushed:
-			f.flushedBy(l.thread, f.flushes[l.thread], l.process, fx)
-		default:
-			err = fmt.Errorf("unknown kind %q", l.kind)
 		}
-	})
+	case kindAsk:
+		f.tell(m, l.sent)
+	case kindChange:
+		err = f.changed(m, l)
+	case kindList:
+		m.clock.observe(l.echo, l.sent, f.stamp(), f.opts.Lease)
+		err = f.listed(m, l)
+	case kindPing:
+		f.post(m, &letter{kind: kindPong, echo: l.sent})
+	case kindPong:
+		m.clock.observe(l.echo, l.sent, f.stamp(), f.opts.Lease)
+	case kindBye:
+		why := leaves
+		if l.drained {
+			why = drained
+		}
+		f.drop(m, why, fx)
+	case kindFlushed:
+		f.flushedBy(l.thread, f.flushes[l.thread], l.process, fx)
+	default:
+		err = fmt.Errorf("unknown kind %q", l.kind)
+	}
 	return err
 }
 

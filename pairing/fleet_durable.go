@@ -53,7 +53,7 @@ func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 	}
 	box := f.outlets[e.Name]
 	if box == nil {
-		box = f.newOutbox(f.queueTopic(e.Name))
+		box = f.newOutbox(f.queueTopic(e.Name), singles)
 		f.outlets[e.Name] = box
 	}
 	if room := box.full(itemRequest); room != nil {
@@ -62,8 +62,8 @@ func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 	f.calls[e.ID] = c
 	e.Deadline, e.Durable, e.Key = 0, true, ""
 	e.Once = orDefault(e.Once, f.self.id+"/"+f.self.session+"/"+e.ID)
-	m, err := (&letter{process: f.self, sent: f.stamp(), envelope: e}).seal()
-	if err != nil || !box.push(outItem{msg: m, kind: itemRequest, call: c, expires: c.deadline}) {
+	l := &letter{process: f.self, sent: f.stamp(), envelope: e}
+	if !box.push(outItem{letter: l, kind: itemRequest, call: c, expires: c.deadline}) {
 		f.lose(c, fx)
 	}
 	return nil

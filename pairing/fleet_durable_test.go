@@ -40,6 +40,21 @@ type site struct {
 	*commands.Registry
 	fleet *pairing.Fleet
 	link  *bus.Link
+
+	endInbox context.CancelFunc // ends its subscription to the inbox
+}
+
+// subscriber is the depot's, of one site.
+type subscriber struct {
+	*depot
+	site *site
+}
+
+func (s subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	if strings.Contains(topic, ".inbox.") {
+		ctx, s.site.endInbox = context.WithCancel(ctx)
+	}
+	return s.depot.Subscribe(ctx, topic)
 }
 
 type siteOptions struct {
@@ -68,7 +83,7 @@ func (d *depot) siteOver(t *testing.T, pub message.Publisher, id string, options
 	s.Registry, err = commands.NewRegistry(so.config)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
-	s.fleet, err = pairing.NewFleet(t.Context(), pub, d, o)
+	s.fleet, err = pairing.NewFleet(t.Context(), pub, subscriber{d, s}, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.fleet.Close() })
 	s.link, err = s.RegisterChannel(t.Context(), s.fleet.Channel())
@@ -265,6 +280,30 @@ func TestDurableHandlersErrorIsAReply(t *testing.T) {
 	until(t, "both are acked", func() bool { return d.acks() == 2 })
 	assert.Equal(t, int64(2), runs.Load())
 	assert.Zero(t, w.fleet.Stats().Returned)
+}
+
+// TestDurableReplyThatMayBeLost: its caller does not wait in vain when its inbox may have lost something; the request is
+// executed.
+func TestDurableReplyThatMayBeLost(t *testing.T) {
+	t.Parallel()
+	d := newDepot()
+	caller, w := d.site(t, "caller"), d.site(t, "w")
+	began, free := make(chan struct{}, 1), make(chan struct{})
+	w.serve(t, func(ctx context.Context, p pairOf) (int, error) {
+		began <- struct{}{}
+		<-free
+		return add(ctx, p)
+	})
+	caller.can(t, "job.add")
+	c := caller.call(t.Context(), 1, 2)
+	got(t, began, "the handler")
+	caller.endInbox()
+	require.ErrorIs(t, got(t, c, "the end of the call").err, commands.ErrChannelDisconnected)
+	assert.EqualValues(t, 1, caller.fleet.Stats().Lost)
+	close(free)
+	until(t, "it is acked", func() bool { return d.acks() == 1 })
+	c = caller.call(t.Context(), 3, 4)
+	assert.Equal(t, answer{7, nil}, got(t, c, "the next reply"))
 }
 
 func TestDurableDuplicatesWhileItRunsAreOneRun(t *testing.T) {

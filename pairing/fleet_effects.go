@@ -18,9 +18,14 @@ func (f *Fleet) update(change func(*effects)) {
 	var fx effects
 	f.mu.Lock()
 	change(&fx)
-	fx.tell = len(f.dirty) > 0 || f.link != nil && f.link.hello != ""
+	f.settleUpdate(&fx)
 	f.mu.Unlock()
 	f.perform(&fx)
+}
+
+// settleUpdate ends a change. f.mu is held.
+func (f *Fleet) settleUpdate(fx *effects) {
+	fx.tell = len(f.dirty) > 0 || f.link != nil && f.link.hello != ""
 }
 
 func (f *Fleet) perform(fx *effects) {

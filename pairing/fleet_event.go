@@ -15,7 +15,7 @@ func (f *Fleet) emit(e *bus.Envelope) error {
 		switch {
 		case room != nil:
 		case f.isReady():
-			f.mail(f.events, f.divide(e))
+			f.mail(f.events, outItem{letter: f.divide(e)})
 		case len(f.early) < f.opts.QueueSize:
 			f.early = append(f.early, *e)
 		default:
@@ -36,15 +36,15 @@ func (f *Fleet) emit(e *bus.Envelope) error {
 const eventMemory = 3
 
 // received gives the registry an event. One of a process that has left meanwhile, or begun anew, is one all the same.
-func (f *Fleet) received(l *letter) {
-	f.mu.Lock()
+//
+// f.mu is held.
+func (f *Fleet) received(l *letter, fx *effects) {
 	if m := f.members[l.id]; m != nil && m.session == l.session {
 		m.heard = time.Now()
 	}
-	f.mu.Unlock()
 	if f.fresh(f.heardEvents, l.envelope.ID) {
 		l.envelope.Groups = picked(l.picks, f.self.session)
-		f.hand(l.envelope)
+		fx.deliver(l.envelope)
 	}
 }
 
@@ -67,16 +67,14 @@ func (f *Fleet) flush(id string) {
 		fl.waits[m.process] = true
 	}
 	f.flushes[id] = fl
-	f.mail(f.events, &letter{kind: kindFlush, thread: id})
+	f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id}})
 }
 
-// flushAsked answers a marker of another process's: the pump has handed over every event before it.
-func (f *Fleet) flushAsked(l *letter) {
-	f.update(func(fx *effects) {
-		if m := f.meet(l, fx); m != nil {
-			f.post(m, &letter{kind: kindFlushed, thread: l.thread})
-		}
-	})
+// flushAsked answers a marker of another process's: the pump has handed over every event before it. f.mu is held.
+func (f *Fleet) flushAsked(l *letter, fx *effects) {
+	if m := f.meet(l, fx); m != nil {
+		f.post(m, &letter{kind: kindFlushed, thread: l.thread})
+	}
 }
 
 // flushedBy notes that a process has come so far, or is gone. f.mu is held.
@@ -99,6 +97,6 @@ func (f *Fleet) repeatFlushes(now time.Time) {
 			delete(f.flushes, id)
 			continue
 		}
-		f.mail(f.events, &letter{kind: kindFlush, thread: id})
+		f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id}})
 	}
 }

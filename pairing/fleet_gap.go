@@ -18,7 +18,7 @@ func (f *Fleet) gapped() {
 		if f.err != nil || !f.isReady() {
 			return
 		}
-		f.mail(f.discovery, &letter{kind: kindBeat, version: f.version, gaps: f.gaps})
+		f.mail(f.discovery, outItem{letter: &letter{kind: kindBeat, version: f.version, gaps: f.gaps}})
 		f.giveUp(slices.Collect(maps.Values(f.calls)), fx)
 	})
 }
@@ -36,6 +36,11 @@ func (f *Fleet) hasGaps(m *member, gaps int64, fx *effects) {
 func (f *Fleet) giveUp(calls []*call, fx *effects) {
 	for _, c := range calls {
 		if !c.published.Load() {
+			continue
+		}
+		if c.to == nil { // it was in a queue: it is executed, and its caller does not know
+			f.count.lost.Add(1)
+			f.settle(c, response(c.envelope.ID, disconnected(f.opts.Channel)), fx)
 			continue
 		}
 		f.post(c.to, &letter{envelope: bus.Envelope{Type: bus.Cancel, Thread: c.envelope.ID}})

@@ -117,7 +117,7 @@ func (f *Fleet) await(j *job) *bus.Envelope {
 func (f *Fleet) respond(l *letter, reply bus.Envelope) bool {
 	reply.ID, reply.Thread = bus.NewID(), l.envelope.ID
 	if l.process == f.self {
-		f.replied(&letter{process: f.self, envelope: reply})
+		f.update(func(fx *effects) { f.replied(&letter{process: f.self, envelope: reply}, fx) })
 		return true
 	}
 	since, replaced := time.Now(), false

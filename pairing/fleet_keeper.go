@@ -45,7 +45,7 @@ func (f *Fleet) probe() bool {
 		f.mu.Lock()
 		for role, box := range map[string]*outbox{"inbox": inbox, "discovery": f.discovery, "events": f.events} {
 			if !f.probed[role] {
-				f.mail(box, &letter{kind: kindProbe, thread: role})
+				f.mail(box, outItem{letter: &letter{kind: kindProbe, thread: role}})
 			}
 		}
 		f.mu.Unlock()
@@ -66,36 +66,34 @@ func (f *Fleet) probe() bool {
 func (f *Fleet) newInbox() *outbox {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.newOutbox(f.names.inbox)
+	return f.newOutbox(f.names.inbox, bundles)
 }
 
-// cameBack notes what has come back of what this process has sent itself.
-func (f *Fleet) cameBack(l *letter) {
-	f.update(func(fx *effects) {
-		switch l.kind {
-		case kindProbe:
-			f.probed[l.thread] = true
-			if len(f.probed) == 3 && !f.isReady() && f.err == nil {
-				f.heard, f.steady = time.Now(), time.Now()
-				close(f.ready)
-				for _, e := range f.early {
-					f.mail(f.events, f.divide(&e))
-				}
-				f.early = nil
-				f.mail(f.discovery, &letter{kind: kindHello, version: f.version, gaps: f.gaps})
+// cameBack notes what has come back of what this process has sent itself. f.mu is held.
+func (f *Fleet) cameBack(l *letter, fx *effects) {
+	switch l.kind {
+	case kindProbe:
+		f.probed[l.thread] = true
+		if len(f.probed) == 3 && !f.isReady() && f.err == nil {
+			f.heard, f.steady = time.Now(), time.Now()
+			close(f.ready)
+			for _, e := range f.early {
+				f.mail(f.events, outItem{letter: f.divide(&e)})
 			}
-		case kindBeat, kindHello:
-			if time.Since(f.heard) > f.opts.Lease*2/3 {
-				f.back = time.Now()
-			}
-			if f.inDoubt() {
-				f.steady = time.Now()
-			}
-			f.heard = time.Now()
-		case kindFlush:
-			f.flushedBy(l.thread, f.flushes[l.thread], f.self, fx)
+			f.early = nil
+			f.mail(f.discovery, outItem{letter: &letter{kind: kindHello, version: f.version, gaps: f.gaps}})
 		}
-	})
+	case kindBeat, kindHello:
+		if time.Since(f.heard) > f.opts.Lease*2/3 {
+			f.back = time.Now()
+		}
+		if f.inDoubt() {
+			f.steady = time.Now()
+		}
+		f.heard = time.Now()
+	case kindFlush:
+		f.flushedBy(l.thread, f.flushes[l.thread], f.self, fx)
+	}
 }
 
 // inDoubt reports whether this process may be the one that is cut off: its own beats do not come back, or do so only
@@ -133,7 +131,7 @@ func (f *Fleet) tick(now time.Time, late time.Duration, beat bool) {
 		if !beat || f.err != nil {
 			return
 		}
-		f.mail(f.discovery, &letter{kind: kindBeat, version: f.version, gaps: f.gaps})
+		f.mail(f.discovery, outItem{letter: &letter{kind: kindBeat, version: f.version, gaps: f.gaps}})
 		for _, m := range f.members {
 			switch {
 			case !m.asked.IsZero() && now.Sub(m.asked) >= f.opts.Lease/3: // question or answer may be lost

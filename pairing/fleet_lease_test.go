@@ -1,6 +1,7 @@
 package pairing_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -317,14 +318,27 @@ func TestFleetShortOutage(t *testing.T) {
 	})
 }
 
-// TestFleetRefusedMessage: one message that the broker never takes costs its own call, and no other for long.
+// TestFleetRefusedMessage: one message that the broker never takes costs its own call, and no other for long, be they
+// behind it or in one bundle with it.
 func TestFleetRefusedMessage(t *testing.T) {
 	t.Parallel()
+	for _, bundled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("bundled=%v", bundled), func(t *testing.T) {
+			t.Parallel()
+			refusedMessage(t, bundled)
+		})
+	}
+}
+
+func refusedMessage(t *testing.T, bundled bool) {
 	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, _ []*member, _ []*atomic.Int64) {
 		caller.line.set(func() {
-			caller.line.fails = func(m *message.Message) bool { return string(m.Payload) == `"poison"` }
+			caller.line.fails = func(m *message.Message) bool { return bytes.Contains(m.Payload, []byte(`"poison"`)) }
+			caller.line.down = bundled
 		})
 		poisoned := make(chan error, 1)
+		before := calling(caller, "echo", 5)
+		synctest.Wait()
 		go func() {
 			_, err := caller.ExecuteRaw(context.Background(), "echo", json.RawMessage(`"poison"`))
 			poisoned <- err
@@ -332,6 +346,11 @@ func TestFleetRefusedMessage(t *testing.T) {
 		synctest.Wait()
 		begun := time.Now()
 		results := calling(caller, "echo", 10)
+		synctest.Wait()
+		caller.line.set(func() { caller.line.down = false })
+		for range 5 {
+			require.NoError(t, (<-before).err)
+		}
 		for range 10 {
 			require.NoError(t, (<-results).err)
 		}
@@ -362,11 +381,11 @@ func TestFleetSubscriptionEnds(t *testing.T) {
 func TestFleetReplyOfAnother(t *testing.T) {
 	t.Parallel()
 	bubble(t, 2, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, runs []*atomic.Int64) {
-		var request *message.Message
+		var request string
 		caller.line.set(func() {
 			caller.line.fails = func(m *message.Message) bool {
-				if m.Metadata["leat-type"] == string(bus.ExecuteRequest) {
-					request = m
+				if ids := pairing.RequestsIn(m); len(ids) > 0 {
+					request = ids[0]
 				}
 				return false
 			}
@@ -377,7 +396,7 @@ func TestFleetReplyOfAnother(t *testing.T) {
 		if runs[0].Load() == 1 {
 			other = caller.fleet.Members()[1]
 		}
-		reply, err := bus.Binary.Marshal(bus.Envelope{ID: "r", Type: bus.ExecuteResponse, Thread: request.Metadata["leat-id"]})
+		reply, err := bus.Binary.Marshal(bus.Envelope{ID: "r", Type: bus.ExecuteResponse, Thread: request})
 		require.NoError(t, err)
 		reply.Metadata["leat-fleet-from"], reply.Metadata["leat-fleet-session"] = other.ID, other.Session
 		require.NoError(t, caller.line.PubSub.Publish("test.inbox.caller", reply))

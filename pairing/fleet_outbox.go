@@ -2,6 +2,8 @@ package pairing
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,21 +15,44 @@ import (
 type outbox struct {
 	fleet *Fleet
 	topic string
+	pack  packing
 	done  chan struct{} // closed when the goroutine has ended
 
 	mu     sync.Mutex
 	wake   sync.Cond     // of mu: items or closed changed
 	items  []outItem     // guarded by mu
+	busy   bool          // guarded by mu: who helps is publishing what was queued before items
 	size   int           // guarded by mu: items, and those being published
 	closed bool          // guarded by mu: no more pushes
 	room   chan struct{} // guarded by mu: closed when there is room again; nil when nobody waits
 	end    chan struct{} // closed with closed: nothing is tried again any more
 }
 
-// outItem is one message. A call goes with its request, and is told if that is never published.
+// packing makes messages of letters, in order. It is called with the same ones again if they could not be published.
+type packing func([]outItem) ([]*message.Message, error)
+
+// singles makes a message of each letter, the same one each time.
+func singles(items []outItem) ([]*message.Message, error) {
+	messages := make([]*message.Message, len(items))
+	for i := range items {
+		if items[i].msg == nil {
+			m, err := items[i].letter.seal()
+			if err != nil {
+				return nil, err
+			}
+			items[i].msg = m
+		}
+		messages[i] = items[i].msg
+	}
+	return messages, nil
+}
+
+// outItem is one letter. A call goes with its request, and is told if that is never published.
 type outItem struct {
-	msg     *message.Message
+	letter  *letter
+	msg     *message.Message // of singles
 	kind    itemKind
+	helped  bool // whoever pushes it calls help
 	call    *call
 	to      *member
 	expires time.Time // of a request: nobody waits for the reply then
@@ -44,8 +69,8 @@ const (
 // maxBatch bounds the messages of one Publish.
 const maxBatch = 256
 
-func (f *Fleet) newOutbox(topic string) *outbox {
-	o := &outbox{fleet: f, topic: topic, done: make(chan struct{}), end: make(chan struct{})}
+func (f *Fleet) newOutbox(topic string, pack packing) *outbox {
+	o := &outbox{fleet: f, topic: topic, pack: pack, done: make(chan struct{}), end: make(chan struct{})}
 	o.wake.L = &o.mu
 	f.workers.Go(o.run)
 	return o
@@ -60,7 +85,9 @@ func (o *outbox) push(it outItem) bool {
 	}
 	o.items = append(o.items, it)
 	o.size++
-	o.wake.Signal()
+	if !it.helped {
+		o.wake.Signal()
+	}
 	return true
 }
 
@@ -83,6 +110,38 @@ func (o *outbox) full(kind itemKind) <-chan struct{} {
 		o.room = make(chan struct{})
 	}
 	return o.room
+}
+
+// has reports whether push would take such an item.
+func (o *outbox) has(kind itemKind) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.closed && o.size < o.bound(kind)
+}
+
+// help publishes an item that was pushed for it, in the goroutine's place if nothing else is there.
+func (o *outbox) help() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer func() {
+		if len(o.items) > 0 || o.closed {
+			o.wake.Signal()
+		}
+	}()
+	if o.size != 1 || len(o.items) != 1 {
+		return
+	}
+	items := o.more()
+	o.busy = true
+	o.mu.Unlock()
+	err := o.publish(items, o.fleet.prompt)
+	o.mu.Lock()
+	o.busy = false
+	if err == nil {
+		o.counted(1)
+	} else {
+		o.items = slices.Insert(o.items, 0, items[0])
+	}
 }
 
 // close refuses further pushes. What is queued is still published where keep says so; the rest is returned.
@@ -132,10 +191,21 @@ func (o *outbox) run() {
 func (o *outbox) take() []outItem {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for len(o.items) == 0 && !o.closed {
-		o.wake.Wait()
+	for waited := false; ; {
+		switch {
+		case o.busy || len(o.items) == 0 && !o.closed:
+			o.wake.Wait()
+		case len(o.items) == 0:
+			return nil
+		case len(o.items) < maxBatch && !waited: // others are about to push, if there is work for the processor
+			waited = true
+			o.mu.Unlock()
+			runtime.Gosched()
+			o.mu.Lock()
+		default:
+			return o.more()
+		}
 	}
-	return o.more()
 }
 
 // more takes what is there. o.mu is held.
@@ -151,11 +221,25 @@ func (o *outbox) more() []outItem {
 	return items
 }
 
+// promptPublisher is a publisher that can do without waiting, and without running anybody else's code, or says that it
+// cannot: one of NATS core is. Then who asks or answers alone does not wait for the outbox's goroutine to wake up.
+type promptPublisher interface {
+	PublishAtOnce(topic string, messages ...*message.Message) error
+}
+
+// publishing is a publisher's Publish.
+type publishing func(topic string, messages ...*message.Message) error
+
 // out counts n messages out, published or not. Those who wait for room are woken when half of it is there: else
 // thousands would wake up for each single place.
 func (o *outbox) out(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.counted(n)
+}
+
+// counted is out. o.mu is held.
+func (o *outbox) counted(n int) {
 	if o.size -= n; o.size <= o.fleet.opts.QueueSize/2 {
 		o.release()
 	}
@@ -189,7 +273,7 @@ func (o *outbox) deliver(items []outItem) {
 	if len(items) == 0 {
 		return
 	}
-	err := o.publish(items)
+	err := o.publish(items, o.fleet.pub.Publish)
 	if err == nil {
 		o.out(len(items))
 		return
@@ -201,7 +285,7 @@ func (o *outbox) deliver(items []outItem) {
 			return
 		}
 		for len(items) > 0 {
-			if err = o.publish(items[:1]); err != nil {
+			if err = o.publish(items[:1], o.fleet.pub.Publish); err != nil {
 				break
 			}
 			items, tries, since = items[1:], 0, time.Now()
@@ -221,10 +305,10 @@ func (o *outbox) unblock(items *[]outItem, err error) bool {
 		*items = append(*items, o.more()...)
 		o.mu.Unlock()
 	}
-	if len(*items) == 1 || o.publish((*items)[1:2]) != nil {
+	if len(*items) == 1 || o.publish((*items)[1:2], o.fleet.pub.Publish) != nil {
 		return false
 	}
-	if again := o.publish((*items)[:1]); again != nil {
+	if again := o.publish((*items)[:1], o.fleet.pub.Publish); again != nil {
 		o.give((*items)[:1], err)
 	} else {
 		o.out(1)
@@ -257,17 +341,17 @@ func (o *outbox) give(items []outItem, err error) {
 	o.fleet.unsent(o.topic, items, err)
 }
 
-func (o *outbox) publish(items []outItem) (err error) {
+func (o *outbox) publish(items []outItem, publish publishing) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in publisher: %v", p)
 		}
 	}()
-	msgs := make([]*message.Message, len(items))
-	for i := range items {
-		msgs[i] = items[i].msg
+	msgs, err := o.pack(items)
+	if err != nil {
+		return err
 	}
-	if err := o.fleet.pub.Publish(o.topic, msgs...); err != nil {
+	if err := publish(o.topic, msgs...); err != nil {
 		return err
 	}
 	o.fleet.count.sent.Add(uint64(len(items)))

@@ -1,6 +1,7 @@
 package pairing
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -9,16 +10,35 @@ import (
 	"github.com/leatbus/leat/bus"
 )
 
-// pump receives what comes on one topic. A subscription that ends while the fleet does not is made again.
-func (f *Fleet) pump(topic string, in <-chan *message.Message) {
-	for in != nil {
-		if m := f.next(in); m != nil {
-			m.Ack()
-			f.receive(topic, m)
-			continue
-		}
-		in = f.resubscribe(topic)
+// pump receives what comes on one topic. Its subscriptions call it one message at a time.
+type pump struct {
+	fleet   *Fleet
+	topic   string
+	from    process  // who sent the last bundle
+	letters []letter // of the message that is being received; kept for the next
+	fx      effects  // of it; kept as well
+}
+
+// callingSubscriber is a subscriber that calls a function with messages that are acked, one at a time: one of a Broker is. It is
+// not bus.FuncSubscriber, which whoever wraps a bus/memory and means to change its Subscribe has without knowing.
+type callingSubscriber interface {
+	SubscribeCalling(ctx context.Context, topic string, fn func(*message.Message)) (ended <-chan struct{}, err error)
+}
+
+// subscribe begins, and returns what then has to run: it returns when the subscription has ended.
+func (p *pump) subscribe() (wait func(), err error) {
+	f := p.fleet
+	if s, ok := f.sub.(callingSubscriber); ok {
+		ended, err := s.SubscribeCalling(f.ctx, p.topic, p.receive)
+		return func() { <-ended }, err
 	}
+	in, err := f.sub.Subscribe(f.ctx, p.topic)
+	return func() {
+		for m := f.next(in); m != nil; m = f.next(in) {
+			m.Ack()
+			p.receive(m)
+		}
+	}, err
 }
 
 // next returns the next message, or nil when there is none any more.
@@ -31,47 +51,85 @@ func (f *Fleet) next(in <-chan *message.Message) *message.Message {
 	}
 }
 
-// resubscribe returns nil when the fleet ends.
-func (f *Fleet) resubscribe(topic string) <-chan *message.Message {
-	for wait := firstPause; f.ctx.Err() == nil; wait = min(2*wait, f.opts.Lease/3) {
-		f.log.Warn("a subscription ended; making it again", "topic", topic)
-		timer := time.NewTimer(wait)
+// run waits for the end of the fleet. A subscription that ends before is made again.
+func (p *pump) run(wait func()) {
+	for wait != nil {
+		wait()
+		wait = p.again()
+	}
+}
+
+// again returns nil when the fleet ends.
+func (p *pump) again() (wait func()) {
+	f := p.fleet
+	for pause := firstPause; f.ctx.Err() == nil; pause = min(2*pause, f.opts.Lease/3) {
+		f.log.Warn("a subscription ended; making it again", "topic", p.topic)
+		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-f.ctx.Done():
 			timer.Stop()
 			return nil
 		}
-		in, err := f.sub.Subscribe(f.ctx, topic)
+		wait, err := p.subscribe()
 		if err == nil {
 			f.count.resubscribed.Add(1)
-			if topic == f.names.inbox {
+			if p.topic == f.names.inbox {
 				f.gapped()
 			}
-			return in
+			return wait
 		}
-		f.log.Warn("subscribing failed", "topic", topic, "error", err.Error())
+		f.log.Warn("subscribing failed", "topic", p.topic, "error", err.Error())
 	}
 	return nil
 }
 
-// receive dispatches one message.
-func (f *Fleet) receive(topic string, m *message.Message) {
-	f.count.received.Add(1)
-	l, err := open(m)
-	if err == nil {
-		err = f.dispatch(&l)
+// receive takes one message: a letter, or a bundle of them.
+func (p *pump) receive(m *message.Message) {
+	f := p.fleet
+	var bad int
+	var err error
+	if isBundle(m) {
+		bad, err = p.unbundle(m.Payload)
+	} else if l, wrong := open(m); wrong == nil {
+		p.letters = append(p.letters, l)
+	} else {
+		bad, err = 1, wrong
 	}
-	if err != nil {
-		f.count.rejected.Add(1)
-		f.log.Warn("message rejected", "topic", topic, "uuid", m.UUID, "error", err.Error())
+	f.count.received.Add(uint64(len(p.letters) + bad))
+	f.mu.Lock()
+	for i := range p.letters {
+		if wrong := f.dispatch(&p.letters[i], &p.fx); wrong != nil {
+			bad, err = bad+1, wrong
+		}
+	}
+	f.settleUpdate(&p.fx)
+	f.mu.Unlock()
+	f.perform(&p.fx)
+	p.letters, p.fx = emptied(p.letters), effects{registry: emptied(p.fx.registry)}
+	if bad > 0 {
+		f.count.rejected.Add(uint64(bad))
+		f.log.Warn("message rejected", "topic", p.topic, "uuid", m.UUID, "letters", bad, "error", err.Error())
 	}
 }
 
-func (f *Fleet) dispatch(l *letter) error {
+// emptied is s without what was in it, to be filled again.
+func emptied[T any](s []T) []T {
+	if cap(s) > maxKept {
+		return nil
+	}
+	clear(s)
+	return s[:0]
+}
+
+// maxKept bounds the room that a pump keeps for the next message, in letters.
+const maxKept = maxBatch
+
+// dispatch takes one letter. f.mu is held.
+func (f *Fleet) dispatch(l *letter, fx *effects) error {
 	switch {
 	case l.process == f.self:
-		f.cameBack(l)
+		f.cameBack(l, fx)
 		return nil
 	case !f.isReady(): // it was not announced yet
 		return nil
@@ -81,20 +139,20 @@ func (f *Fleet) dispatch(l *letter) error {
 	case l.kind == kindProbe:
 		return nil
 	case l.kind == kindFlush:
-		f.flushAsked(l)
+		f.flushAsked(l, fx)
 		return nil
 	case l.kind != "":
-		return f.noticed(l)
+		return f.noticed(l, fx)
 	}
 	switch l.envelope.Type {
 	case bus.ExecuteRequest:
-		f.serveRequest(l)
+		f.serveRequest(l, fx)
 	case bus.ExecuteResponse:
-		f.replied(l)
+		f.replied(l, fx)
 	case bus.Cancel:
-		f.cancelServed(l)
+		f.cancelServed(l, fx)
 	case bus.Event:
-		f.received(l)
+		f.received(l, fx)
 	default:
 		return fmt.Errorf("unexpected %s", l.envelope.Type)
 	}

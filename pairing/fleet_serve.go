@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/leatbus/leat/bus"
 )
@@ -16,35 +15,32 @@ type served struct {
 	callerID string
 }
 
-// serveRequest gives the registry a request from another process.
-func (f *Fleet) serveRequest(l *letter) {
-	var e bus.Envelope
-	f.update(func(fx *effects) {
-		m := f.meet(l, fx)
-		if m == nil {
-			return
-		}
-		e = l.envelope
-		if left, known := m.clock.left(l.expires, f.stamp()); known && left <= 0 {
-			f.count.expired.Add(1)
-			return
-		} else if known {
-			e.Deadline = min(left, orDefault(e.Deadline, left))
-		}
-		if !f.fresh(f.seen, l.session+"/"+e.ID) {
-			return
-		}
-		if f.draining || f.link == nil || !f.link.greeted {
-			fault := disconnected(f.opts.Channel)
-			fault.Unrouted = true
-			f.answer(m, e.ID, fault)
-			return
-		}
-		s := &served{id: bus.NewID(), caller: m, callerID: e.ID}
-		f.serving[s.id], m.serving[s.callerID] = s, s
-		e.ID = s.id
-		fx.deliver(e)
-	})
+// serveRequest gives the registry a request from another process. f.mu is held.
+func (f *Fleet) serveRequest(l *letter, fx *effects) {
+	m := f.meet(l, fx)
+	if m == nil {
+		return
+	}
+	e := l.envelope
+	if left, known := m.clock.left(l.expires, f.stamp()); known && left <= 0 {
+		f.count.expired.Add(1)
+		return
+	} else if known {
+		e.Deadline = min(left, orDefault(e.Deadline, left))
+	}
+	if !f.fresh(f.seen, l.session+"/"+e.ID) {
+		return
+	}
+	if f.draining || f.link == nil || !f.link.greeted {
+		fault := disconnected(f.opts.Channel)
+		fault.Unrouted = true
+		f.answer(m, e.ID, fault)
+		return
+	}
+	s := &served{id: bus.NewID(), caller: m, callerID: e.ID}
+	f.serving[s.id], m.serving[s.callerID] = s, s
+	e.ID = s.id
+	fx.deliver(e)
 }
 
 // fresh reports whether a request or event was not received before. The store is in memory and does not block.
@@ -56,18 +52,16 @@ func (f *Fleet) fresh(store *bus.TTLStore, key string) bool {
 	return fresh && err == nil
 }
 
-// cancelServed tells the registry that the caller of a request has left.
-func (f *Fleet) cancelServed(l *letter) {
-	f.update(func(fx *effects) {
-		m := f.meet(l, fx)
-		if m == nil {
-			return
-		}
-		if s := m.serving[l.envelope.Thread]; s != nil {
-			f.forget(s)
-			fx.deliver(bus.Envelope{Type: bus.Cancel, Thread: s.id})
-		}
-	})
+// cancelServed tells the registry that the caller of a request has left. f.mu is held.
+func (f *Fleet) cancelServed(l *letter, fx *effects) {
+	m := f.meet(l, fx)
+	if m == nil {
+		return
+	}
+	if s := m.serving[l.envelope.Thread]; s != nil {
+		f.forget(s)
+		fx.deliver(bus.Envelope{Type: bus.Cancel, Thread: s.id})
+	}
 }
 
 // forget ends a request that was served. f.mu is held.
@@ -92,9 +86,10 @@ func (f *Fleet) settleIdle() {
 // reply sends the registry's answer to whoever has asked. It is called by the link's writer, and waits where that
 // one's outbox is full.
 func (f *Fleet) reply(e *bus.Envelope) error {
-	if n, limit := len(e.Body), f.opts.MaxMessageBytes; limit > 0 && n > limit {
+	if f.oversized(e) {
+		e.Fault = &bus.Fault{Code: codeInternal,
+			Message: fmt.Sprintf("the reply has %d bytes, the fleet's limit is %d", len(e.Body), f.opts.MaxMessageBytes)}
 		e.Body, e.Metadata = nil, nil
-		e.Fault = &bus.Fault{Code: codeInternal, Message: fmt.Sprintf("the reply has %d bytes, the fleet's limit is %d", n, limit)}
 	}
 	if f.worked(e) {
 		return nil
@@ -108,10 +103,7 @@ func (f *Fleet) reply(e *bus.Envelope) error {
 		}
 		room := s.caller.box.full(itemAnswer)
 		if room == nil {
-			out := *e
-			out.ID, out.Thread = bus.NewID(), s.callerID
-			f.post(s.caller, &letter{envelope: out})
-			f.forget(s)
+			f.sendReply(s, e, false)
 		}
 		f.mu.Unlock()
 		if room == nil {
@@ -121,6 +113,34 @@ func (f *Fleet) reply(e *bus.Envelope) error {
 			return err
 		}
 	}
+}
+
+// sendReply sends the answer to a request, which is over then. f.mu is held.
+func (f *Fleet) sendReply(s *served, e *bus.Envelope, helped bool) {
+	out := *e
+	out.Thread = s.callerID
+	f.mail(s.caller.box, outItem{letter: &letter{to: s.caller.session, envelope: out}, helped: helped})
+	f.forget(s)
+}
+
+// tryReply is reply where it need not wait.
+func (f *Fleet) tryReply(e *bus.Envelope) bool {
+	if f.oversized(e) {
+		return false
+	}
+	f.mu.Lock()
+	s := f.serving[e.Thread]
+	if s == nil || !s.caller.box.has(itemAnswer) {
+		f.mu.Unlock()
+		return false
+	}
+	alone := f.prompt != nil && len(s.caller.serving) == 1
+	f.sendReply(s, e, alone)
+	f.mu.Unlock()
+	if alone {
+		s.caller.box.help()
+	}
+	return true
 }
 
 // awaitRoom waits until it is worth another look, or in vain.
@@ -139,25 +159,21 @@ var errNoRoom = errors.New("the outbox is full, and the fleet ends")
 
 // answer answers a member's request in the registry's place. f.mu is held.
 func (f *Fleet) answer(m *member, thread string, fault *bus.Fault) {
-	e := response(thread, fault)
-	e.ID = bus.NewID()
-	f.post(m, &letter{envelope: e})
+	f.post(m, &letter{envelope: response(thread, fault)})
 }
 
 // post puts a letter into a member's outbox. One that finds no room is counted. f.mu is held.
 func (f *Fleet) post(m *member, l *letter) {
 	l.to = m.session
-	f.mail(m.box, l)
+	f.mail(m.box, outItem{letter: l})
 }
 
-// mail puts a letter into an outbox. f.mu is held.
-func (f *Fleet) mail(box *outbox, l *letter) {
+// mail puts a letter that is no request into an outbox. f.mu is held.
+func (f *Fleet) mail(box *outbox, it outItem) {
+	l := it.letter
 	l.process, l.sent = f.self, f.stamp()
-	if l.kind == "" && l.envelope.ID == "" {
-		l.envelope.ID = bus.NewID()
-	}
-	msg, err := l.seal()
-	if err != nil || !box.push(outItem{msg: msg, kind: itemAnswer, expires: time.Time{}}) {
+	it.kind = itemAnswer
+	if !box.push(it) {
 		f.count.unsent.Add(1)
 	}
 }

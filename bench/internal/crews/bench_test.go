@@ -1,6 +1,9 @@
 package crews_test
 
 import (
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,20 +14,28 @@ import (
 // BenchmarkCall is for profiles: -bench Call/nats-fleet -cpuprofile cpu.prof.
 func BenchmarkCall(b *testing.B) {
 	for _, k := range crews.Of("nats://") {
-		b.Run(k.Name, func(b *testing.B) {
-			c, err := k.Start(b.Context(), startNATS(b), 1)
-			require.NoError(b, err)
-			defer func() { require.NoError(b, c.Close()) }()
-			b.SetParallelism(16)
-			b.ReportAllocs()
-			b.ResetTimer()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if err := c.Call(b.Context()); err != nil {
-						b.Error(err)
-					}
+		for _, callers := range []int{1, 16, 256} {
+			b.Run(fmt.Sprintf("%s/%d", k.Name, callers), func(b *testing.B) {
+				c, err := k.Start(b.Context(), startNATS(b), 1)
+				require.NoError(b, err)
+				defer func() { require.NoError(b, c.Close()) }()
+				b.ReportAllocs()
+				b.ResetTimer()
+				var left atomic.Int64
+				left.Store(int64(b.N))
+				var all sync.WaitGroup
+				for range callers {
+					all.Go(func() {
+						for left.Add(-1) >= 0 {
+							if err := c.Call(b.Context()); err != nil {
+								b.Error(err)
+							}
+						}
+					})
 				}
+				all.Wait()
+				b.StopTimer()
 			})
-		})
+		}
 	}
 }
