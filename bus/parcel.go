@@ -60,6 +60,15 @@ func Unpack(m *message.Message) error {
 	return nil
 }
 
+// Discard takes back a parcel that was published and has been read, by a [ParcelPublisher] that hands it to nobody. It
+// must not be looked at after that. A message that is no parcel is left alone.
+func Discard(m *message.Message) {
+	if p, ok := m.Context().(*parcel); ok && m == &p.msg {
+		*p = parcel{}
+		parcels.Put(p)
+	}
+}
+
 // parcel is a message, its envelope and what the receiving link makes of it, in one piece. It is the context of its
 // message, until a link receives that: from then on its delivery is. Where others may have copies of the message, which
 // are in the context of this parcel too, it is not changed once it is published.

@@ -5,7 +5,7 @@ import "sync"
 // maxIdle bounds the goroutines that a registry keeps for the next request.
 // One that has run before has grown its stack already; growing a new one
 // costs as much as a small handler.
-const maxIdle = 64
+const maxIdle = 256
 
 // workers are the goroutines that run the handlers of requests from other registries. The zero value is ready.
 type workers struct {

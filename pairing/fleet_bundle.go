@@ -155,11 +155,15 @@ func (b *bundler) letter(l *letter) {
 	}
 }
 
-// size bounds what a letter takes, roughly.
+// size is about what a letter takes.
 func (l *letter) size() int {
-	n := 256 + len(l.body) + len(l.envelope.Body)
-	for k, v := range l.envelope.Metadata {
-		n += len(k) + len(v)
+	e := &l.envelope
+	n := 96 + len(l.kind) + len(l.thread) + len(l.body) + len(e.ID) + len(e.Thread) + len(e.Name) + len(e.Body) + len(e.Key) + len(e.Once)
+	for k, v := range e.Metadata {
+		n += 8 + len(k) + len(v)
+	}
+	if e.Fault != nil {
+		n += len(e.Fault.Code) + len(e.Fault.Message)
 	}
 	return n
 }

@@ -10,12 +10,11 @@ import (
 
 // call is a request of the registry's, on its way to another process and back. Guarded by Fleet.mu.
 type call struct {
-	envelope bus.Envelope // as the registry sent it; its ID names the call
-	deadline time.Time    // the registry settles it then
-	to       *member      // who is to answer; nil: whoever takes it from the queue
-	tried    []*member    // who had it before
-	again    bool         // it may have been executed, and was sent once more
-	letter   letter       // as it was sent first; its outbox's from then on
+	letter   letter    // the request, as it is sent first: from then on it is not changed; its ID names the call
+	deadline time.Time // the registry settles it then
+	to       *member   // who is to answer; nil: whoever takes it from the queue
+	tried    []*member // who had it before
+	again    bool      // it may have been executed, and was sent once more
 
 	published atomic.Bool // to the process that is to answer; written by its outbox without the lock
 }
@@ -95,7 +94,7 @@ func (f *Fleet) tryRequest(e *bus.Envelope) bool {
 }
 
 func (f *Fleet) newCall(e *bus.Envelope) *call {
-	return &call{envelope: *e, deadline: time.Now().Add(orDefault(e.Deadline, f.opts.RequestTTL))}
+	return &call{letter: letter{process: f.self, envelope: *e}, deadline: time.Now().Add(orDefault(e.Deadline, f.opts.RequestTTL))}
 }
 
 // oversized reports whether the broker does not take the body.
@@ -108,13 +107,13 @@ func (f *Fleet) oversized(e *bus.Envelope) bool {
 func (f *Fleet) begin(c *call, fx *effects) (room <-chan struct{}) {
 	to := f.pick(c)
 	if to == nil {
-		fx.deliver(response(c.envelope.ID, f.nobody(c.envelope.Name)))
+		fx.deliver(response(c.letter.envelope.ID, f.nobody(c.letter.envelope.Name)))
 		return nil
 	}
 	if room := to.box.full(itemRequest); room != nil {
 		return room
 	}
-	f.calls[c.envelope.ID] = c
+	f.calls[c.letter.envelope.ID] = c
 	f.send(c, outItem{to: to, kind: itemRequest}, fx)
 	return nil
 }
@@ -139,15 +138,14 @@ func (f *Fleet) send(c *call, it outItem, fx *effects) {
 	to := it.to
 	c.to = to
 	c.published.Store(false)
-	to.calls[c.envelope.ID] = c
-	left := time.Until(c.deadline)
-	e := c.envelope
-	e.Deadline = max(left, time.Microsecond)
+	to.calls[c.letter.envelope.ID] = c
 	l := &c.letter
 	if len(c.tried) > 0 { // somebody may still be at that
-		l = new(letter)
+		again := c.letter
+		l = &again
 	}
-	*l = letter{process: f.self, to: to.session, sent: f.stamp(), envelope: e}
+	left := time.Until(c.deadline)
+	l.to, l.sent, l.envelope.Deadline = to.session, f.stamp(), max(left, time.Microsecond)
 	l.expires = l.sent + left.Microseconds()
 	it.letter, it.call, it.expires = l, c, c.deadline
 	if !to.box.push(it) {
@@ -162,7 +160,7 @@ func (f *Fleet) lose(c *call, fx *effects) {
 	if c.to == nil {
 		fault.Message = fmt.Sprintf("channel %q: the request could not be put into its queue", f.opts.Channel)
 	}
-	f.settle(c, response(c.envelope.ID, fault), fx)
+	f.settle(c, response(c.letter.envelope.ID, fault), fx)
 }
 
 // leave takes the call from its member. f.mu is held.
@@ -170,13 +168,13 @@ func (c *call) leave() {
 	if c.to == nil {
 		return
 	}
-	delete(c.to.calls, c.envelope.ID)
+	delete(c.to.calls, c.letter.envelope.ID)
 }
 
 // settle ends the call with what the registry is told. f.mu is held.
 func (f *Fleet) settle(c *call, e bus.Envelope, fx *effects) {
 	c.leave()
-	delete(f.calls, c.envelope.ID)
+	delete(f.calls, c.letter.envelope.ID)
 	fx.deliver(e)
 }
 
@@ -185,7 +183,7 @@ func (f *Fleet) settle(c *call, e bus.Envelope, fx *effects) {
 func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
 	c.leave()
 	c.tried = append(c.tried, c.to)
-	allowed := surely || c.envelope.Idempotent && !c.again
+	allowed := surely || c.letter.envelope.Idempotent && !c.again
 	c.again = c.again || !surely
 	var to *member
 	if allowed && f.err == nil && time.Now().Before(c.deadline) {
@@ -196,10 +194,10 @@ func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
 			f.count.lost.Add(1)
 		}
 		if fault.Unrouted && fault.Code == codeNotFound {
-			f.untold(c.envelope.Name)
+			f.untold(c.letter.envelope.Name)
 		}
-		delete(f.calls, c.envelope.ID)
-		fx.deliver(response(c.envelope.ID, fault))
+		delete(f.calls, c.letter.envelope.ID)
+		fx.deliver(response(c.letter.envelope.ID, fault))
 		return
 	}
 	f.count.rerouted.Add(1)
@@ -224,7 +222,7 @@ func (f *Fleet) replied(l *letter, fx *effects) {
 		return
 	}
 	if e.Fault.Code == codeNotFound {
-		f.unserve(m, c.envelope.Name)
+		f.unserve(m, c.letter.envelope.Name)
 		f.ask(m) // it may only be late in saying so, or have it again
 	}
 	f.reroute(c, e.Fault, true, fx)
@@ -263,7 +261,7 @@ func (f *Fleet) unsent(topic string, items []outItem, err error) {
 	f.log.Warn("messages not published", "topic", topic, "messages", len(items), "error", err.Error())
 	f.update(func(fx *effects) {
 		for _, it := range items {
-			if c := it.call; c != nil && c.to == it.to && f.calls[c.envelope.ID] == c {
+			if c := it.call; c != nil && c.to == it.to && f.calls[c.letter.envelope.ID] == c {
 				f.lose(c, fx)
 			}
 		}

@@ -49,6 +49,7 @@ func (p registryPublisher) Publish(_ string, messages ...*message.Message) error
 		if err := p.f.take(&e); err != nil {
 			return err
 		}
+		bus.Discard(m)
 	}
 	return nil
 }
@@ -67,13 +68,17 @@ func (p registryPublisher) TryPublish(_ string, parcel *message.Message) bool {
 	if err != nil {
 		return false
 	}
+	taken := false
 	switch e.Type {
 	case bus.ExecuteRequest:
-		return p.f.tryRequest(&e)
+		taken = p.f.tryRequest(&e)
 	case bus.ExecuteResponse:
-		return p.f.tryReply(&e)
+		taken = p.f.tryReply(&e)
 	}
-	return false
+	if taken {
+		bus.Discard(parcel)
+	}
+	return taken
 }
 
 // Close does nothing: the channel closes the fleet.

@@ -41,7 +41,7 @@ func (s *service) takes(def bus.Definition, n int) {
 
 // beginDurable is begin for the request of a durable command. f.mu is held.
 func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
-	e := c.envelope
+	e := c.letter.envelope
 	switch s := f.services[e.Name]; {
 	case f.err != nil || s == nil:
 		fx.deliver(response(e.ID, f.nobody(e.Name)))

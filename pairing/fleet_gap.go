@@ -40,10 +40,10 @@ func (f *Fleet) giveUp(calls []*call, fx *effects) {
 		}
 		if c.to == nil { // it was in a queue: it is executed, and its caller does not know
 			f.count.lost.Add(1)
-			f.settle(c, response(c.envelope.ID, disconnected(f.opts.Channel)), fx)
+			f.settle(c, response(c.letter.envelope.ID, disconnected(f.opts.Channel)), fx)
 			continue
 		}
-		f.post(c.to, &letter{envelope: bus.Envelope{Type: bus.Cancel, Thread: c.envelope.ID}})
+		f.post(c.to, &letter{envelope: bus.Envelope{Type: bus.Cancel, Thread: c.letter.envelope.ID}})
 		f.reroute(c, disconnected(f.opts.Channel), false, fx)
 	}
 }

@@ -93,7 +93,7 @@ func (f *Fleet) drop(m *member, why departure, fx *effects) {
 	m.calls = nil
 	for _, c := range waiting {
 		if why == lapsed {
-			f.post(m, &letter{envelope: bus.Envelope{Type: bus.Cancel, Thread: c.envelope.ID}})
+			f.post(m, &letter{envelope: bus.Envelope{Type: bus.Cancel, Thread: c.letter.envelope.ID}})
 		}
 		f.reroute(c, disconnected(f.opts.Channel), why == drained, fx)
 	}

@@ -21,6 +21,7 @@ type outbox struct {
 	mu     sync.Mutex
 	wake   sync.Cond     // of mu: items or closed changed
 	items  []outItem     // guarded by mu
+	spare  []outItem     // guarded by mu: an array for items, nobody's
 	busy   bool          // guarded by mu: who helps is publishing what was queued before items
 	size   int           // guarded by mu: items, and those being published
 	closed bool          // guarded by mu: no more pushes
@@ -142,6 +143,7 @@ func (o *outbox) help() {
 	} else {
 		o.items = slices.Insert(o.items, 0, items[0])
 	}
+	o.keep(items)
 }
 
 // close refuses further pushes. What is queued is still published where keep says so; the rest is returned.
@@ -184,6 +186,9 @@ func (o *outbox) run() {
 			return
 		}
 		o.deliver(o.live(items))
+		o.mu.Lock()
+		o.keep(items)
+		o.mu.Unlock()
 	}
 }
 
@@ -216,9 +221,16 @@ func (o *outbox) more() []outItem {
 	}
 	items := o.items[:n:n]
 	if o.items = o.items[n:]; len(o.items) == 0 {
-		o.items = nil
+		o.items, o.spare = o.spare, nil
 	}
 	return items
+}
+
+// keep takes back the array of items that are dealt with. o.mu is held.
+func (o *outbox) keep(items []outItem) {
+	if o.spare == nil {
+		o.spare = emptied(items[:cap(items)])
+	}
 }
 
 // promptPublisher is a publisher that can do without waiting, and without running anybody else's code, or says that it
@@ -302,7 +314,7 @@ func (o *outbox) deliver(items []outItem) {
 func (o *outbox) unblock(items *[]outItem, err error) bool {
 	if len(*items) == 1 {
 		o.mu.Lock()
-		*items = append(*items, o.more()...)
+		*items = append(slices.Clone(*items), o.more()...)
 		o.mu.Unlock()
 	}
 	if len(*items) == 1 || o.publish((*items)[1:2], o.fleet.pub.Publish) != nil {

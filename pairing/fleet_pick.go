@@ -7,7 +7,7 @@ import (
 
 // pick chooses the process for a call among those that serve the command and have not had it yet, or returns nil. f.mu is held.
 func (f *Fleet) pick(c *call) *member {
-	s := f.services[c.envelope.Name]
+	s := f.services[c.letter.envelope.Name]
 	if s == nil {
 		return nil
 	}
@@ -18,8 +18,8 @@ func (f *Fleet) pick(c *call) *member {
 	switch {
 	case len(servers) == 0:
 		return nil
-	case c.envelope.Key != "":
-		return rendezvous(c.envelope.Key, servers)
+	case c.letter.envelope.Key != "":
+		return rendezvous(c.letter.envelope.Key, servers)
 	}
 	return lessBusy(servers)
 }

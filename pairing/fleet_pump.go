@@ -123,7 +123,7 @@ func emptied[T any](s []T) []T {
 }
 
 // maxKept bounds the room that a pump keeps for the next message, in letters.
-const maxKept = maxBatch
+const maxKept = 2 * maxBatch
 
 // dispatch takes one letter. f.mu is held.
 func (f *Fleet) dispatch(l *letter, fx *effects) error {
