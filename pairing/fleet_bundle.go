@@ -67,7 +67,7 @@ type bundler struct{ data []byte }
 
 // begin writes the head of a bundle.
 func (b *bundler) begin(l *letter, size int) {
-	b.data = append(make([]byte, 0, size), bundleMark...)
+	b.data = append(make([]byte, 0, 32+len(l.id)+len(l.session)+len(l.to)+size), bundleMark...)
 	for _, s := range [...]string{l.id, l.session, l.to} {
 		b.data = binary.AppendUvarint(b.data, uint64(len(s)))
 		b.data = append(b.data, s...)

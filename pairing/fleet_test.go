@@ -1,6 +1,8 @@
 package pairing_test
 
 import (
+	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -13,11 +15,25 @@ import (
 	"github.com/leatbus/leat/pairing/pairingtest"
 )
 
+// prompt publishes at once, every other time.
+type prompt struct {
+	*memory.PubSub
+	asked atomic.Uint64
+}
+
+func (p *prompt) PublishAtOnce(topic string, messages ...*message.Message) error {
+	if p.asked.Add(1)%2 == 0 {
+		return errors.New("busy")
+	}
+	return p.Publish(topic, messages...)
+}
+
 func TestFleetConforms(t *testing.T) {
 	t.Parallel()
 	for name, shared := range map[string]pairing.PubSub{
 		"memory":    memory.New(memory.Options{}),
 		"gochannel": gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{}),
+		"prompt":    &prompt{PubSub: memory.New(memory.Options{})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Cleanup(func() { require.NoError(t, shared.Close()) })
