@@ -30,7 +30,10 @@ type backend interface {
 }
 
 // prompt is a backend whose Publish waits for nobody, unless it is busy.
-type prompt interface{ busy() bool }
+type prompt interface {
+	// busy reports whether it could have to wait with so many bytes more.
+	busy(bytes int) bool
+}
 
 // calling is a backend that calls a function with what comes for everybody, on a goroutine of its client's: that saves
 // links and fleets the adapter's channels, acks and timers. flush has to be called after it.

@@ -298,7 +298,11 @@ type promptPublisher struct {
 
 // PublishAtOnce is Publish, or an error where that would have to wait.
 func (p promptPublisher) PublishAtOnce(topic string, messages ...*message.Message) error {
-	if p.prompt.busy() {
+	bytes := 0
+	for _, m := range messages {
+		bytes += len(m.Payload)
+	}
+	if p.prompt.busy(bytes) {
 		return errBusy
 	}
 	return p.Publish(topic, messages...)

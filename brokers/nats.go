@@ -76,13 +76,13 @@ func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
 	return n.pub.Publish(topic, messages...)
 }
 
-// busy reports whether so much is buffered that Publish could wait for the socket.
-func (n *natsCore) busy() bool {
+// busy reports whether so much is buffered then that Publish could wait for the socket.
+func (n *natsCore) busy(bytes int) bool {
 	buffered, err := n.conn.Buffered()
-	return err != nil || buffered > natsBusy
+	return err != nil || buffered+bytes > natsBusy
 }
 
-// natsBusy is half of the client's buffer, in bytes.
+// natsBusy is half of the client's buffer, in bytes: others may publish meanwhile.
 const natsBusy = 16 << 10
 
 // transient: those who wait are better told at once, and links end anyway.
