@@ -95,9 +95,12 @@ func (r *rabbit) Publish(topic string, messages ...*message.Message) error {
 // transient: it refuses nothing that could be told from a channel that has gone.
 func (*rabbit) transient(error) bool { return true }
 
-func (r *rabbit) subscribe(ctx context.Context, topic, group string) (*source, error) {
+func (r *rabbit) subscribe(ctx context.Context, topic, group string, acked bool) (*source, error) {
 	queue := r.shared.opts.Namespace + "." + plainNames.topic(part(group)+"."+part(topic))
 	config := r.config()
+	if acked {
+		config.Consume.Qos.PrefetchCount = rabbitPrefetch
+	}
 	if group == "" {
 		queue = r.shared.opts.Namespace + "." + topic + "." + uuid.NewString()
 		// It outlives the connection, so that nothing is lost when that breaks.
@@ -125,6 +128,10 @@ func (r *rabbit) subscribe(ctx context.Context, topic, group string) (*source, e
 		return err
 	}}, nil
 }
+
+// rabbitPrefetch is how many messages the client has at a time of a subscription that acks them at once: with one it
+// waits for the server after each. Where one may be nacked, others must not be on their way: it would come behind them.
+const rabbitPrefetch = 100
 
 // rabbitMaxTTL is about the most that RabbitMQ takes.
 const rabbitMaxTTL = 24 * 24 * time.Hour

@@ -17,8 +17,9 @@ type backend interface {
 	// transient reports whether a failed Publish is worth another try: the broker was
 	// out of reach, rather than unwilling.
 	transient(err error) bool
-	// subscribe begins a subscription, fan-out where group is empty. It ends when ctx does.
-	subscribe(ctx context.Context, topic, group string) (*source, error)
+	// subscribe begins a subscription, fan-out where group is empty. It ends when ctx does. acked promises that each
+	// message is acked at once, and none is nacked: others may be on their way meanwhile.
+	subscribe(ctx context.Context, topic, group string, acked bool) (*source, error)
 	// flush returns when the broker has seen every subscription made before, where
 	// subscribe does not wait for that.
 	flush(ctx context.Context) error

@@ -26,7 +26,7 @@ func openGoChannel(_ context.Context, _ string, s *shared) (backend, error) {
 	return &inProcess{ps, ps, goChannelGuarantees}, nil
 }
 
-func (p *inProcess) subscribe(ctx context.Context, topic, _ string) (*source, error) {
+func (p *inProcess) subscribe(ctx context.Context, topic, _ string, _ bool) (*source, error) {
 	in, err := p.sub.Subscribe(ctx, topic)
 	return &source{messages: in}, err
 }

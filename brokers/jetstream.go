@@ -79,7 +79,7 @@ func (*jetStream) transient(err error) bool {
 // that has missed two is made again, behind the last message that came.
 const jetStreamHeartbeat = time.Second
 
-func (j *jetStream) subscribe(ctx context.Context, topic, group string) (*source, error) {
+func (j *jetStream) subscribe(ctx context.Context, topic, group string, _ bool) (*source, error) {
 	ended := make(chan struct{})
 	src := &source{gate: newGate(), probe: group == "", ended: ended}
 	watch := newWatch(ended)

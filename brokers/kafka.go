@@ -106,7 +106,7 @@ func (k *kafka) Publish(topic string, messages ...*message.Message) error {
 // transient: its client has tried again already.
 func (*kafka) transient(error) bool { return false }
 
-func (k *kafka) subscribe(ctx context.Context, topic, group string) (*source, error) {
+func (k *kafka) subscribe(ctx context.Context, topic, group string, _ bool) (*source, error) {
 	topic = k.topic(topic)
 	if err := k.create(topic); err != nil {
 		return nil, err

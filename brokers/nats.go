@@ -88,7 +88,7 @@ const natsBusy = 16 << 10
 // transient: those who wait are better told at once, and links end anyway.
 func (*natsCore) transient(error) bool { return false }
 
-func (n *natsCore) subscribe(ctx context.Context, topic, group string) (*source, error) {
+func (n *natsCore) subscribe(ctx context.Context, topic, group string, _ bool) (*source, error) {
 	src := &source{gate: newGate(), probe: group == ""}
 	log := adapterLog(n.shared.opts.Logger)
 	// A subscriber of its own: Close of one would drain the connection of all.

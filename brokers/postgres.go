@@ -103,7 +103,7 @@ func (*postgres) transient(err error) bool {
 // pgPoll is how often subscriptions look when no bell rings.
 const pgPoll = time.Second
 
-func (p *postgres) subscribe(ctx context.Context, topic, group string) (*source, error) {
+func (p *postgres) subscribe(ctx context.Context, topic, group string, _ bool) (*source, error) {
 	db, wait := p.fanout, forever
 	schema := pgSubscription{pgSchema: p.schema, group: group}
 	if group != "" {

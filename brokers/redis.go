@@ -47,7 +47,7 @@ func (*redisStreams) transient(err error) bool {
 	return !errors.As(err, &answer) || redis.HasErrorPrefix(err, "LOADING")
 }
 
-func (r *redisStreams) subscribe(ctx context.Context, topic, group string) (*source, error) {
+func (r *redisStreams) subscribe(ctx context.Context, topic, group string, _ bool) (*source, error) {
 	key := r.key(topic)
 	// A client of its own: a subscription keeps a connection for itself, and
 	// would starve all others; and closing it is all that ends a read that waits.

@@ -122,7 +122,7 @@ func (s *subscription) start() (first *message.Message, err error) {
 	ctx, cancel := context.WithTimeout(s.user, b.opts.SubscribeTimeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, s.cancel)
-	src, err := b.backend.subscribe(s.ctx, s.topic, s.group)
+	src, err := b.backend.subscribe(s.ctx, s.topic, s.group, s.fn != nil)
 	if err != nil {
 		return nil, err
 	}
