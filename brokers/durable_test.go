@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,26 +33,24 @@ func eachDurable(t *testing.T, test func(t *testing.T, k kind)) {
 	}
 }
 
-// jobs is a caller in this process, and what workers need to join it.
-type jobs struct {
-	*commands.Registry
-	fleet    *pairing.Fleet
-	settings workerSettings
-	db       *sql.DB
+type task struct {
+	N      int
+	HangIn string // the process that does not come back from it
 }
 
-func (k kind) jobs(t *testing.T) *jobs {
-	t.Helper()
-	j := &jobs{settings: workerSettings{URL: k.url(t), Namespace: namespace()}}
-	if k.purge != nil {
-		t.Cleanup(func() { k.purge(t, j.settings.URL, j.settings.Namespace) })
-	}
-	b := k.openAt(t, j.settings.URL, brokers.Options{Namespace: j.settings.Namespace, AckWait: jobAckWait})
-	j.settings.Postgres = postgresServer.find(t)
-	j.db = openEffects(t, j.settings.Postgres, j.settings.Namespace)
-	j.Registry, j.fleet = caller(t, b)
-	return j
+var run = commands.Define[task, string]("job.run", "", commands.Options{Durable: true, TTL: time.Minute})
+
+const (
+	jobAckWait = 3 * time.Second
+	jobLease   = 2 * time.Second
+)
+
+func jobFleet(b *brokers.Broker, id string) pairing.FleetOptions {
+	return pairing.FleetOptions{Namespace: "jobs", ID: id, Topic: b.Topic, Queue: b.Queue, Lease: jobLease,
+		Logger: slog.New(slog.DiscardHandler)}
 }
+
+func effects(namespace string) string { return `"` + namespace + `_effects"` }
 
 func caller(t *testing.T, b *brokers.Broker) (*commands.Registry, *pairing.Fleet) {
 	t.Helper()
@@ -86,77 +83,6 @@ func count(t *testing.T, db *sql.DB, what, namespace string) (n int) {
 	t.Helper()
 	require.NoError(t, db.QueryRow(`SELECT count(`+what+`) FROM `+effects(namespace)).Scan(&n))
 	return n
-}
-
-func (j *jobs) worker(t *testing.T, id string) *worker {
-	t.Helper()
-	s := j.settings
-	s.ID = id
-	return startWorker(t, s)
-}
-
-func (j *jobs) can(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	require.NoError(t, j.fleet.Await(ctx, "job.run"))
-}
-
-// TestDurableRequestOfAKilledWorkerIsExecutedElsewhere kills the process between the effect and the reply.
-func TestDurableRequestOfAKilledWorkerIsExecutedElsewhere(t *testing.T) {
-	eachDurable(t, func(t *testing.T, k kind) {
-		j := k.jobs(t)
-		first := j.worker(t, "first")
-		j.can(t)
-		type answer struct {
-			worker string
-			err    error
-		}
-		answers := make(chan answer, 1)
-		go func() {
-			by, err := commands.Execute(t.Context(), j.Registry, run, task{1, "first"})
-			answers <- answer{by, err}
-		}()
-		first.says(t, "began")
-		first.kill(t)
-		second := j.worker(t, "second")
-		assert.Equal(t, answer{"second", nil}, <-answers)
-		assert.Equal(t, 1, count(t, j.db, "*", j.settings.Namespace), "what the first has done is undone")
-		second.stop(t)
-	})
-}
-
-// TestDurableEffectsEqualCalls kills one of two workers in the midst of calls, and starts it again.
-func TestDurableEffectsEqualCalls(t *testing.T) {
-	const calls, callers = 200, 16
-	eachDurable(t, func(t *testing.T, k kind) {
-		j := k.jobs(t)
-		first, second := j.worker(t, "first"), j.worker(t, "second")
-		j.can(t)
-		var next, done atomic.Int64
-		quarter := make(chan struct{})
-		var wg sync.WaitGroup
-		for range callers {
-			wg.Go(func() {
-				for n := next.Add(1); n <= calls; n = next.Add(1) {
-					by, err := commands.Execute(t.Context(), j.Registry, run, task{N: int(n)})
-					assert.NoError(t, err)
-					assert.Contains(t, []string{"first", "second"}, by)
-					if done.Add(1) == calls/4 {
-						close(quarter)
-					}
-				}
-			})
-		}
-		<-quarter
-		first.kill(t)
-		first = j.worker(t, "first")
-		wg.Wait()
-		assert.Equal(t, calls, count(t, j.db, "*", j.settings.Namespace), "effects")
-		assert.Equal(t, calls, count(t, j.db, "DISTINCT n", j.settings.Namespace), "calls that had one")
-		first.stop(t)
-		second.stop(t)
-	})
 }
 
 // TestRedeliveredRequestGetsTheReplyThatWasKept lets the broker deliver each request again, after it was answered.

@@ -3,7 +3,6 @@ package brokers_test
 import (
 	"context"
 	"flag"
-	"os"
 	"runtime"
 	"strconv"
 	"testing"
@@ -13,9 +12,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if settings, worker := os.LookupEnv(workerEnv); worker {
-		os.Exit(work(settings))
-	}
 	playRole()
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {

@@ -37,13 +37,18 @@ func restarts(t *testing.T, test func(t *testing.T, server *private, a, b *broke
 	for name, begin := range restartable {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if name == "amqp" && raceDetector {
-				t.Skip("Watermill's adapter replaces a channel when it reconnects, and reads it without a lock: run this without -race")
-			}
+			skipRabbitRace(t, name)
 			server := begin(t)
 			o := brokers.Options{Namespace: "restart"}
 			test(t, server, kind{}.openAt(t, server.url(), o), kind{}.openAt(t, server.url(), o))
 		})
+	}
+}
+
+func skipRabbitRace(t *testing.T, name string) {
+	t.Helper()
+	if name == "amqp" && raceDetector {
+		t.Skip("Watermill's adapter replaces a channel when it reconnects, and reads it without a lock: run this without -race")
 	}
 }
 
@@ -157,6 +162,43 @@ func TestConfirmedIsKept(t *testing.T) {
 		kept := slices.DeleteFunc(slices.Clone(got), func(n string) bool { return !slices.Contains(confirmed, n) })
 		require.Equal(t, confirmed, kept)
 		t.Logf("%d confirmed, %d failed, %d came", len(confirmed), out.failures(), len(got))
+	})
+}
+
+// A subscription and a group, and what waits for them, outlive the broker.
+func TestSubscriptionsOutliveTheBroker(t *testing.T) {
+	restarts(t, func(t *testing.T, server *private, b, _ *brokers.Broker) {
+		topic, work := b.Topic("events"), b.Topic("work")
+		in := subscribe(t, b, topic)
+		durable := b.Guarantees().Durable
+		if durable {
+			taken, leave := queue(t, b, "g", work)
+			publish(t, b, work, "handled")()
+			require.Equal(t, "handled", take(t, taken))
+			leave()
+			closes(t, taken, "the group's subscription")
+			publish(t, b, work, numbers(10)...)()
+		}
+		publish(t, b, topic, "before")()
+		require.Equal(t, "before", take(t, in))
+		server.stop()
+		server.start()
+		require.Eventually(t, func() bool { return b.Publisher().Publish(topic, text("after")) == nil }, patience, 10*time.Millisecond)
+		if b.Guarantees().Resumes {
+			got := take(t, in)
+			if got == "before" { // the broker did not hear of the ack
+				got = take(t, in)
+			}
+			require.Equal(t, "after", got, "a message that the broker has confirmed")
+		} else {
+			comesBack(t, b, topic, in)
+		}
+		if durable {
+			taken, _ := queue(t, b, "g", work)
+			for _, want := range numbers(10) {
+				require.Equal(t, want, take(t, taken))
+			}
+		}
 	})
 }
 

@@ -30,6 +30,7 @@ import (
 // standard input, so that nothing is left when the test is killed.
 var roles = map[string]func(args []string) error{
 	"worker": serveWork,
+	"jobs":   serveJobs,
 	"nats":   serveNATS,
 	"minder": mind,
 }
@@ -58,7 +59,9 @@ type child struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 	lines *bufio.Scanner
+	said  chan string   // what it has said since it was ready, as far as there is room
 	ended chan struct{} // closed when it was waited for
+	err   error         // of that; read after ended
 	pid   int           // of what matters: of a minder's, negative, the whole group
 }
 
@@ -73,7 +76,7 @@ func start(t testing.TB, role string, args ...string) *child {
 // spawn is start for those who end it themselves.
 func spawn(t testing.TB, role string, args ...string) *child {
 	t.Helper()
-	c := &child{t: t, cmd: exec.Command(os.Args[0], args...), ended: make(chan struct{})}
+	c := &child{t: t, cmd: exec.Command(os.Args[0], args...), said: make(chan string, 100), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), roleVariable+"="+role)
 	stderr := new(strings.Builder)
 	c.cmd.Stderr = stderr
@@ -92,8 +95,12 @@ func spawn(t testing.TB, role string, args ...string) *child {
 		go func() {
 			defer close(c.ended)
 			for c.lines.Scan() { // to its end, which comes before Wait
+				select {
+				case c.said <- c.lines.Text():
+				default:
+				}
 			}
-			_ = c.cmd.Wait()
+			c.err = c.cmd.Wait()
 		}()
 		return c
 	}
@@ -113,6 +120,31 @@ func (c *child) kill() {
 	c.t.Helper()
 	c.signal(syscall.SIGKILL)
 	<-c.ended
+}
+
+// says waits until it says that.
+func (c *child) says(line string) {
+	c.t.Helper()
+	select {
+	case got := <-c.said:
+		require.Equal(c.t, line, got)
+	case <-c.ended:
+		require.FailNow(c.t, "it has ended", "%v", c.err)
+	case <-time.After(time.Minute):
+		require.FailNow(c.t, "it says nothing")
+	}
+}
+
+// stop has it end in good order.
+func (c *child) stop() {
+	c.t.Helper()
+	require.NoError(c.t, c.stdin.Close())
+	select {
+	case <-c.ended:
+		require.NoError(c.t, c.err)
+	case <-time.After(time.Minute):
+		require.FailNow(c.t, "it does not end")
+	}
 }
 
 // end ends it if it still runs.

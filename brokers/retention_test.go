@@ -87,3 +87,35 @@ func TestPostgresIsNotHeldUp(t *testing.T) {
 	require.Equal(t, "arrives", take(t, in))
 	m.Ack()
 }
+
+// TestRedisForgets loses everything, as one that writes nothing to disk does when it
+// restarts: subscriptions and groups go on with what comes then.
+func TestRedisForgets(t *testing.T) {
+	t.Parallel()
+	url := redisServer.find(t)
+	o := brokers.Options{Namespace: namespace()}
+	t.Cleanup(func() { purgeRedis(t, url, o.Namespace) })
+	b := kind{}.openAt(t, url, o)
+	topic := b.Topic("work")
+	in := subscribe(t, b, topic)
+	taken, _ := queue(t, b, "g", topic)
+	publish(t, b, topic, "before")()
+	require.Equal(t, "before", take(t, in))
+	require.Equal(t, "before", take(t, taken))
+	options, err := redis.ParseURL(url)
+	require.NoError(t, err)
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	gone, err := client.Del(t.Context(), o.Namespace+":"+topic).Result()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, gone)
+	// Entries are named by the millisecond; no Redis restarts within one.
+	forgotten := time.Now()
+	require.Eventually(t, func() bool {
+		now, err := client.Time(t.Context()).Result()
+		return err == nil && now.Sub(forgotten) > 2*time.Millisecond
+	}, patience, time.Millisecond)
+	publish(t, b, topic, "after")()
+	require.Equal(t, "after", take(t, in))
+	require.Equal(t, "after", take(t, taken))
+}

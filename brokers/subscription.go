@@ -123,6 +123,9 @@ func (s *subscription) start() (first *message.Message, err error) {
 	defer cancel()
 	stop := context.AfterFunc(ctx, s.cancel)
 	src, err := b.backend.subscribe(s.ctx, s.topic, s.group, s.fn != nil)
+	for tries := 1; err != nil && tries < subscribeTries && b.backend.transient(err) && s.pause(ctx); tries++ {
+		src, err = b.backend.subscribe(s.ctx, s.topic, s.group, s.fn != nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +140,23 @@ func (s *subscription) start() (first *message.Message, err error) {
 		err = context.Cause(ctx)
 	}
 	return first, err
+}
+
+// subscribeTries is how often a subscription is tried: a pool's connections that have broken meanwhile are noticed by
+// those who are given them.
+const subscribeTries = 3
+
+// pause waits before another try. False if there is to be none.
+func (s *subscription) pause(ctx context.Context) bool {
+	timer := time.NewTimer(probePause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.broker.closing:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // Pauses between probes, of which the first is doubled each time.
