@@ -45,9 +45,8 @@ const (
 	jobLease   = 2 * time.Second
 )
 
-func jobFleet(b *brokers.Broker, id string) pairing.FleetOptions {
-	return pairing.FleetOptions{Namespace: "jobs", ID: id, Topic: b.Topic, Queue: b.Queue, Lease: jobLease,
-		Logger: slog.New(slog.DiscardHandler)}
+func jobFleet(id string) pairing.FleetOptions {
+	return pairing.FleetOptions{Namespace: "jobs", ID: id, Lease: jobLease, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func effects(namespace string) string { return `"` + namespace + `_effects"` }
@@ -57,7 +56,7 @@ func caller(t *testing.T, b *brokers.Broker) (*commands.Registry, *pairing.Fleet
 	r, err := commands.NewRegistry(commands.Config{ID: "caller", Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
-	f, err := pairing.NewFleet(t.Context(), b.Publisher(), b.Subscriber(), jobFleet(b, "caller"))
+	f, err := b.Fleet(t.Context(), jobFleet("caller"))
 	require.NoError(t, err)
 	_, err = r.RegisterChannel(t.Context(), f.Channel())
 	require.NoError(t, err)
@@ -164,9 +163,9 @@ func local(t *testing.T, b *brokers.Broker, queue func(string) (message.Subscrib
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	require.NoError(t, commands.Register(t.Context(), r, run, h))
-	o := jobFleet(b, "worker")
+	o := jobFleet("worker")
 	o.Queue = queue
-	f, err := pairing.NewFleet(t.Context(), b.Publisher(), b.Subscriber(), o)
+	f, err := b.Fleet(t.Context(), o)
 	require.NoError(t, err)
 	_, err = r.RegisterChannel(t.Context(), f.Channel())
 	require.NoError(t, err)

@@ -54,7 +54,7 @@ func ExamplePostgresReplies() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fleet, err := pairing.NewFleet(ctx, b.Publisher(), b.Subscriber(), pairing.FleetOptions{Namespace: "shop", Topic: b.Topic, Queue: b.Queue})
+	fleet, err := b.Fleet(ctx, pairing.FleetOptions{Namespace: "shop"})
 	if err != nil {
 		log.Fatal(err)
 	}

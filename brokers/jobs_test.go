@@ -60,7 +60,7 @@ func serveJobs(args []string) error {
 	if err := commands.Register(ctx, r, run, s.run); err != nil {
 		return err
 	}
-	f, err := pairing.NewFleet(ctx, b.Publisher(), b.Subscriber(), jobFleet(b, s.ID))
+	f, err := b.Fleet(ctx, jobFleet(s.ID))
 	if err != nil {
 		return err
 	}
