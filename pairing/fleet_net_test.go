@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/bus/memory"
@@ -146,4 +148,37 @@ func prepare(t testing.TB, ps *memory.PubSub, id string, o pairing.FleetOptions)
 	m.fleet, err = pairing.NewFleet(context.Background(), m.line, m.line, o)
 	require.NoError(t, err)
 	return m
+}
+
+// TestFleetBundlesWhatTheBrokerTakes: what gathers on its way to one process is published in messages that are no longer than
+// the broker takes.
+func TestFleetBundlesWhatTheBrokerTakes(t *testing.T) {
+	t.Parallel()
+	const limit = 4096
+	bubble(t, 1, pairing.FleetOptions{MaxMessageBytes: limit}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		var longest, refused atomic.Int64
+		for _, m := range []*member{caller, team[0]} {
+			m.line.set(func() {
+				m.line.fails = func(msg *message.Message) bool {
+					if len(msg.Payload) > limit {
+						refused.Add(1)
+						return true
+					}
+					longest.Store(max(longest.Load(), int64(len(msg.Payload))))
+					return false
+				}
+			})
+		}
+		var calls sync.WaitGroup
+		for range 500 {
+			calls.Go(func() {
+				got, err := caller.ExecuteRaw(context.Background(), "echo", []byte(`"`+strings.Repeat("x", 200)+`"`))
+				assert.NoError(t, err)
+				assert.Len(t, got, 202)
+			})
+		}
+		calls.Wait()
+		require.Zero(t, refused.Load())
+		require.Greater(t, longest.Load(), int64(limit/2))
+	})
 }
