@@ -1,6 +1,7 @@
 package pairing_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,11 +9,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
@@ -180,5 +183,28 @@ func TestFleetBundlesWhatTheBrokerTakes(t *testing.T) {
 		calls.Wait()
 		require.Zero(t, refused.Load())
 		require.Greater(t, longest.Load(), int64(limit/2))
+	})
+}
+
+// TestFleetLeavesBehindAReply: a process that leaves, and could not publish a reply, does not make its caller believe that the
+// request was not executed.
+func TestFleetLeavesBehindAReply(t *testing.T) {
+	t.Parallel()
+	bubble(t, 2, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, runs []*atomic.Int64) {
+		for _, m := range team {
+			m.line.set(func() {
+				m.line.fails = func(msg *message.Message) bool { return bytes.Contains(msg.Payload, []byte(bus.ExecuteResponse)) }
+			})
+		}
+		result := calling(caller, "echo", 1)
+		synctest.Wait()
+		first := 0
+		if runs[1].Load() > 0 {
+			first = 1
+		}
+		require.NoError(t, team[first].fleet.Leave(context.Background()))
+		require.ErrorIs(t, (<-result).err, commands.ErrChannelDisconnected)
+		require.EqualValues(t, 1, runs[0].Load()+runs[1].Load())
+		require.EqualValues(t, 1, team[first].fleet.Stats().Unsent)
 	})
 }

@@ -25,6 +25,7 @@ type outbox struct {
 	busy   bool          // guarded by mu: who helps is publishing what was queued before items
 	size   int           // guarded by mu: items, and those being published
 	closed bool          // guarded by mu: no more pushes
+	gave   bool          // guarded by mu: a reply was given up
 	room   chan struct{} // guarded by mu: closed when there is room again; nil when nobody waits
 	end    chan struct{} // closed with closed: nothing is tried again any more
 }
@@ -220,6 +221,11 @@ func (o *outbox) more() []outItem {
 		return nil
 	}
 	items := o.items[:n:n]
+	for i := range items {
+		if l := items[i].letter; o.gave && l.kind == kindBye {
+			l.drained = false
+		}
+	}
 	if o.items = o.items[n:]; len(o.items) == 0 {
 		o.items, o.spare = o.spare, nil
 	}
@@ -349,7 +355,10 @@ func (o *outbox) pause(tries int) bool {
 
 // give accounts for messages that were never published.
 func (o *outbox) give(items []outItem, err error) {
-	o.out(len(items))
+	o.mu.Lock()
+	o.gave = o.gave || slices.ContainsFunc(items, func(it outItem) bool { return it.letter.executed() })
+	o.counted(len(items))
+	o.mu.Unlock()
 	o.fleet.unsent(o.topic, items, err)
 }
 
