@@ -413,7 +413,7 @@ func (l *letter) check() error {
 	const wide = 1 << 16
 	e := &l.envelope
 	switch {
-	case l.part < 0 || l.part > l.parts || l.parts > maxParts:
+	case l.parts < 0 || l.part < min(1, l.parts) || l.part > l.parts || l.parts > maxParts:
 		return fmt.Errorf("bundle: part %d of %d", l.part, l.parts)
 	case l.kind != "":
 		return nil

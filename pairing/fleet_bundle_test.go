@@ -87,6 +87,7 @@ func TestBundleWithABadLetter(t *testing.T) {
 		"event":                {envelope: bus.Envelope{Type: bus.Event, ID: "1", Name: "x"}},
 		"depth below nothing":  {envelope: bus.Envelope{Type: bus.ExecuteRequest, ID: "1", Name: "x", Depth: -1}},
 		"a part beyond others": {kind: kindList, part: 3, parts: 2},
+		"a part before others": {kind: kindList, part: 0, parts: 2},
 	} {
 		bad.process, bad.to = good[0].letter.process, good[0].letter.to
 		got := bundles([]outItem{good[0], {letter: &bad}, good[0]}, maxBundle)
