@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -17,6 +18,7 @@ type outbox struct {
 	topic string
 	pack  packing
 	done  chan struct{} // closed when the goroutine has ended
+	gave  atomic.Bool   // a reply was given up
 
 	mu     sync.Mutex
 	wake   sync.Cond     // of mu: items or closed changed
@@ -25,7 +27,6 @@ type outbox struct {
 	busy   bool          // guarded by mu: who helps is publishing what was queued before items
 	size   int           // guarded by mu: items, and those being published
 	closed bool          // guarded by mu: no more pushes
-	gave   bool          // guarded by mu: a reply was given up
 	room   chan struct{} // guarded by mu: closed when there is room again; nil when nobody waits
 	end    chan struct{} // closed with closed: nothing is tried again any more
 }
@@ -221,11 +222,6 @@ func (o *outbox) more() []outItem {
 		return nil
 	}
 	items := o.items[:n:n]
-	for i := range items {
-		if l := items[i].letter; o.gave && l.kind == kindBye {
-			l.drained = false
-		}
-	}
 	if o.items = o.items[n:]; len(o.items) == 0 {
 		o.items, o.spare = o.spare, nil
 	}
@@ -320,10 +316,15 @@ func (o *outbox) deliver(items []outItem) {
 func (o *outbox) unblock(items *[]outItem, err error) bool {
 	if len(*items) == 1 {
 		o.mu.Lock()
-		*items = append(slices.Clone(*items), o.more()...)
+		if len(o.items) > 0 && !o.items[0].letter.last() {
+			*items = append(slices.Clone(*items), o.more()...)
+		}
 		o.mu.Unlock()
 	}
-	if len(*items) == 1 || o.publish((*items)[1:2], o.fleet.pub.Publish) != nil {
+	if len(*items) == 1 || (*items)[1].letter.last() {
+		return false
+	}
+	if o.publish((*items)[1:2], o.fleet.pub.Publish) != nil {
 		return false
 	}
 	if again := o.publish((*items)[:1], o.fleet.pub.Publish); again != nil {
@@ -355,10 +356,10 @@ func (o *outbox) pause(tries int) bool {
 
 // give accounts for messages that were never published.
 func (o *outbox) give(items []outItem, err error) {
-	o.mu.Lock()
-	o.gave = o.gave || slices.ContainsFunc(items, func(it outItem) bool { return it.letter.executed() })
-	o.counted(len(items))
-	o.mu.Unlock()
+	if slices.ContainsFunc(items, func(it outItem) bool { return it.letter.executed() }) {
+		o.gave.Store(true)
+	}
+	o.out(len(items))
 	o.fleet.unsent(o.topic, items, err)
 }
 
@@ -368,6 +369,13 @@ func (o *outbox) publish(items []outItem, publish publishing) (err error) {
 			err = fmt.Errorf("panic in publisher: %v", p)
 		}
 	}()
+	if o.gave.Load() {
+		for i := range items {
+			if l := items[i].letter; l.drained {
+				l.drained = false
+			}
+		}
+	}
 	msgs, err := o.pack(items)
 	if err != nil {
 		return err
