@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
+	"github.com/leatbus/leat/pairing"
 )
 
 // cable is what a broker is reached through, and can be cut.
@@ -231,4 +233,20 @@ func TestJoinAndBrokenConnection(t *testing.T) {
 			return err == nil && got == 8
 		}, 2*patience, time.Millisecond)
 	})
+}
+
+// TestNATSRefusesASubscription: it is not taken for a live one.
+func TestNATSRefusesASubscription(t *testing.T) {
+	t.Parallel()
+	s := startNATS(t, &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, Users: []*server.User{{
+		Username: "u", Password: "p", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"deny.>"}}},
+	}}})
+	b := kind{}.openAt(t, strings.Replace(s.ClientURL(), "nats://", "nats://u:p@", 1), brokers.Options{Namespace: "deny", SubscribeTimeout: 200 * time.Millisecond})
+	_, err := b.Subscriber().Subscribe(t.Context(), b.Topic("topic"))
+	require.ErrorIs(t, err, brokers.ErrNotLive)
+	_, err = bus.New(bus.Options{ID: "a"}).Attach(t.Context(), b.Join("a", "b"))
+	require.ErrorIs(t, err, brokers.ErrNotLive)
+	_, err = b.Fleet(t.Context(), pairing.FleetOptions{ID: "a"})
+	require.ErrorIs(t, err, brokers.ErrNotLive)
+	require.Zero(t, b.Stats().Subscriptions)
 }

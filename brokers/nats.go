@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	wmnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
@@ -21,17 +23,22 @@ type natsCore struct {
 	pub    *wmnats.Publisher
 	coder  natsCoder
 	slow   *slowSubscriptions
+	socket *natsSocket
 }
 
 func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
 	// Without a buffer for what is published while disconnected, Publish says
 	// so, and whoever waits for an answer hears of it at once.
-	conn, slow, err := connectNATS(ctx, url, s, nats.ReconnectBufSize(-1),
+	socket := &natsSocket{Dialer: net.Dialer{Timeout: nats.DefaultTimeout}}
+	if deadline, ok := ctx.Deadline(); ok {
+		socket.Timeout = time.Until(deadline)
+	}
+	conn, slow, err := connectNATS(ctx, url, s, nats.SetCustomDialer(socket), nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.gap(fmt.Sprintf("disconnected: %v", err)) }))
 	if err != nil {
 		return nil, err
 	}
-	n := &natsCore{shared: s, conn: conn, slow: slow, coder: natsCoder{prefix: s.opts.Namespace + "."}}
+	n := &natsCore{shared: s, conn: conn, slow: slow, socket: socket, coder: natsCoder{prefix: s.opts.Namespace + "."}}
 	n.pub, err = wmnats.NewPublisherWithNatsConn(conn, wmnats.PublisherPublishConfig{
 		Marshaler:         n.coder,
 		SubjectCalculator: n.coder.subject,
@@ -76,14 +83,44 @@ func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
 	return n.pub.Publish(topic, messages...)
 }
 
-// busy reports whether so much is buffered then that Publish could wait for the socket.
+// busy reports whether so much is buffered then that Publish could wait for the socket, or somebody does: the client has a
+// lock while it writes.
 func (n *natsCore) busy(bytes int) bool {
+	if n.socket.writing.Load() > 0 {
+		return true
+	}
 	buffered, err := n.conn.Buffered()
 	return err != nil || buffered+bytes > natsBusy
 }
 
 // natsBusy is half of the client's buffer, in bytes: others may publish meanwhile.
 const natsBusy = 16 << 10
+
+// natsSocket dials, and knows whether what it has dialed is being written to.
+type natsSocket struct {
+	net.Dialer
+	writing atomic.Int32
+}
+
+// Dial implements nats.CustomDialer.
+func (s *natsSocket) Dial(network, address string) (net.Conn, error) {
+	conn, err := s.Dialer.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &natsSocketConn{conn, s}, nil
+}
+
+type natsSocketConn struct {
+	net.Conn
+	socket *natsSocket
+}
+
+func (c *natsSocketConn) Write(p []byte) (int, error) {
+	c.socket.writing.Add(1)
+	defer c.socket.writing.Add(-1)
+	return c.Conn.Write(p)
+}
 
 // transient: those who wait are better told at once, and links end anyway.
 func (*natsCore) transient(error) bool { return false }

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -126,6 +129,43 @@ func TestFleetSurvivesTheBroker(t *testing.T) {
 			require.Len(t, got, emitted(), "none is lost")
 		}
 	})
+}
+
+// A NATS server that has stopped reading holds up those who publish, but not those who ask not to be.
+func TestNATSDoesNotHoldUpWhoPublishesAtOnce(t *testing.T) {
+	t.Parallel()
+	server := privateNATS(t, "nats")
+	b := kind{}.openAt(t, server.url(), brokers.Options{Namespace: "stuck"})
+	publisher := b.Publisher().(interface {
+		message.Publisher
+		PublishAtOnce(topic string, messages ...*message.Message) error
+	})
+	require.NoError(t, publisher.PublishAtOnce(b.Topic("lone"), text("x")))
+
+	server.child.signal(syscall.SIGSTOP)
+	var filled atomic.Int64
+	var filler sync.WaitGroup
+	filler.Go(func() {
+		for publisher.Publish(b.Topic("fill"), text(strings.Repeat("x", 1<<19))) == nil {
+			filled.Add(1)
+		}
+	})
+	before := int64(-1)
+	require.Eventually(t, func() bool {
+		was := before
+		before = filled.Load()
+		return before == was
+	}, patience, 200*time.Millisecond)
+	returned := make(chan error, 1)
+	go func() { returned <- publisher.PublishAtOnce(b.Topic("lone"), text("x")) }()
+	select {
+	case err := <-returned:
+		require.Error(t, err)
+	case <-time.After(10 * time.Second):
+		t.Error("it waits")
+	}
+	server.stop()
+	filler.Wait()
 }
 
 // What a broker has confirmed is not lost when it crashes: each subscription gets it, behind the crash, in order.

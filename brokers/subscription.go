@@ -47,7 +47,8 @@ func (b *Broker) admit(s *subscription) error {
 	return b.enter()
 }
 
-// subscribeFunc is subscribe where the backend calls. It has one goroutine, which waits for the end.
+// subscribeFunc is subscribe where the backend calls. It has one goroutine, which waits for the end. Until it has begun,
+// fn is not called: that may wait for what comes after.
 func (b *Broker) subscribeFunc(c calling, s *subscription) (ended <-chan struct{}, err error) {
 	if err := b.admit(s); err != nil {
 		return nil, err
@@ -57,18 +58,28 @@ func (b *Broker) subscribeFunc(c calling, s *subscription) (ended <-chan struct{
 		gap = b.gapped() // from here on
 	}
 	s.src = &source{}
+	came, decided, begun := make(chan struct{}, 1), make(chan struct{}), false
 	stop, ended, err := c.subscribeFunc(s.topic, func(m *message.Message) {
-		if !s.ours(m) {
+		select {
+		case came <- struct{}{}:
+		default:
+		}
+		if s.ours(m) {
+			return
+		}
+		if <-decided; begun {
 			s.fn(m)
 		}
 	})
-	if err == nil {
-		ctx, cancel := context.WithTimeout(s.user, b.opts.SubscribeTimeout)
-		defer cancel()
-		if err = b.backend.flush(ctx); err != nil {
-			stop()
-			<-ended
-		}
+	subscribed := err == nil
+	if subscribed {
+		err = s.proveFunc(came, ended)
+	}
+	begun = err == nil
+	close(decided)
+	if subscribed && err != nil {
+		stop()
+		<-ended
 	}
 	if err != nil {
 		b.leave()
@@ -88,6 +99,17 @@ func (b *Broker) subscribeFunc(c calling, s *subscription) (ended <-chan struct{
 		<-ended
 	}()
 	return ended, nil
+}
+
+// proveFunc waits until the first message proves that a subscription whose backend calls has worked.
+func (s *subscription) proveFunc(came, ended <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(s.user, s.broker.opts.SubscribeTimeout)
+	defer cancel()
+	if err := s.broker.backend.flush(ctx); err != nil {
+		return err
+	}
+	_, _, err := prove(ctx, s, came, ended)
+	return err
 }
 
 // subscribe returns once the subscription is live. ended is closed when nothing is handed over any more.
@@ -134,7 +156,7 @@ func (s *subscription) start() (first *message.Message, err error) {
 		return nil, err
 	}
 	if src.probe {
-		first, err = s.prove(ctx)
+		first, err = s.first(ctx)
 	}
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
@@ -165,8 +187,24 @@ const (
 	maxProbePause = time.Second
 )
 
-// prove publishes probes until something comes, be it the probe or not.
-func (s *subscription) prove(ctx context.Context) (first *message.Message, err error) {
+// first publishes probes until something comes, and returns that if it is the subscriber's.
+func (s *subscription) first(ctx context.Context) (*message.Message, error) {
+	m, ok, err := prove(ctx, s, s.src.messages, s.src.ended)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, cmp.Or(s.user.Err(), fmt.Errorf("%w: it ended", ErrNotLive))
+	}
+	s.received()
+	if s.ours(m) {
+		return nil, nil
+	}
+	return m, nil
+}
+
+// prove publishes probes until something comes, be it the probe or not. False if came is closed.
+func prove[T any](ctx context.Context, s *subscription, came <-chan T, ended <-chan struct{}) (first T, ok bool, err error) {
 	id, pause, sent := uuid.NewString(), probePause, error(nil)
 	for {
 		probe := message.NewMessage(uuid.NewString(), nil)
@@ -175,33 +213,28 @@ func (s *subscription) prove(ctx context.Context) (first *message.Message, err e
 		s.broker.probes.Add(1)
 		timer := time.NewTimer(pause)
 		select {
-		case m, ok := <-s.src.messages:
+		case first, ok = <-came:
 			timer.Stop()
-			if !ok {
-				return nil, cmp.Or(s.user.Err(), fmt.Errorf("%w: it ended", ErrNotLive))
-			}
-			s.received()
-			if s.ours(m) {
-				return nil, nil
-			}
-			return m, nil
+			return first, ok, nil
 		case <-timer.C:
 			pause = min(2*pause, maxProbePause)
-		case <-s.src.ended:
+		case <-ended:
 			timer.Stop()
-			return nil, fmt.Errorf("%w: it ended", ErrNotLive)
+			return first, false, fmt.Errorf("%w: it ended", ErrNotLive)
 		case <-s.broker.closing:
 			timer.Stop()
-			return nil, ErrClosed
+			return first, false, ErrClosed
 		case <-ctx.Done():
 			timer.Stop()
-			if s.user.Err() != nil {
-				return nil, s.user.Err()
+			switch {
+			case s.user.Err() != nil:
+				err = s.user.Err()
+			case sent != nil:
+				err = fmt.Errorf("%w: publish a probe: %w", ErrNotLive, sent)
+			default:
+				err = fmt.Errorf("%w: no probe has come back within %s", ErrNotLive, s.broker.opts.SubscribeTimeout)
 			}
-			if sent != nil {
-				return nil, fmt.Errorf("%w: publish a probe: %w", ErrNotLive, sent)
-			}
-			return nil, fmt.Errorf("%w: no probe has come back within %s", ErrNotLive, s.broker.opts.SubscribeTimeout)
+			return first, false, err
 		}
 	}
 }

@@ -30,12 +30,29 @@ var errSubscriptionEnded = fmt.Errorf("%w: subscription ended", ErrPeerClosed)
 
 // called is the pump of a subscription that calls.
 func (l *Link) called(m *message.Message) {
-	<-l.started
+	if !l.awaitStart() {
+		return
+	}
 	if l.bus.readers {
 		m.Ack() // nobody waits for it; middleware may look
 	}
 	if d := l.receive(m); d != nil {
 		d.recycle(m)
+	}
+}
+
+// awaitStart reports whether the link has started. One that could not be attached never does.
+func (l *Link) awaitStart() bool {
+	select {
+	case <-l.started:
+		return true
+	default:
+	}
+	select {
+	case <-l.started:
+		return true
+	case <-l.subCtx.Done():
+		return false
 	}
 }
 

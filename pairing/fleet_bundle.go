@@ -22,7 +22,8 @@ import (
 // bundleMark is how a bundle begins: no JSON does. The last byte is the version.
 const bundleMark = "\x00leat\x01"
 
-// maxBundle is about how long a bundle gets, in bytes: a letter that does not fit begins a new one.
+// maxBundle is how long a bundle gets, in bytes, or FleetOptions.MaxMessageBytes if that is less: a letter that does not
+// fit begins a new one.
 const maxBundle = 64 << 10
 
 func isBundle(m *message.Message) bool { return bytes.HasPrefix(m.Payload, []byte(bundleMark)) }
@@ -65,9 +66,12 @@ const (
 // bundler writes bundles.
 type bundler struct{ data []byte }
 
-// begin writes the head of a bundle.
+// headSize is about what the head of a bundle takes, beside three strings.
+const headSize = 32
+
+// begin writes the head of a bundle, of about that size.
 func (b *bundler) begin(l *letter, size int) {
-	b.data = append(make([]byte, 0, 32+len(l.id)+len(l.session)+len(l.to)+size), bundleMark...)
+	b.data = append(make([]byte, 0, size), bundleMark...)
 	for _, s := range [...]string{l.id, l.session, l.to} {
 		b.data = binary.AppendUvarint(b.data, uint64(len(s)))
 		b.data = append(b.data, s...)
@@ -168,12 +172,21 @@ func (l *letter) size() int {
 	return n
 }
 
-// bundles makes messages of letters to one inbox, in order.
-func bundles(items []outItem) (messages []*message.Message, err error) {
+// bundles makes messages of letters to one inbox, in order, and none that the broker does not take.
+func (f *Fleet) bundles(items []outItem) ([]*message.Message, error) {
+	if limit := f.opts.MaxMessageBytes; limit > 0 && limit < maxBundle {
+		return bundles(items, limit), nil
+	}
+	return bundles(items, maxBundle), nil
+}
+
+// bundles makes messages of at most so many bytes, but for a letter that is longer alone.
+func bundles(items []outItem, limit int) (messages []*message.Message) {
 	var b bundler
 	for len(items) > 0 {
-		first, n, size := items[0].letter, 0, 0
-		for n < len(items) && items[n].letter.to == first.to && (n == 0 || size+items[n].letter.size() <= maxBundle) {
+		first, n := items[0].letter, 0
+		size := headSize + len(first.id) + len(first.session) + len(first.to)
+		for n < len(items) && items[n].letter.to == first.to && (n == 0 || size+items[n].letter.size() <= limit) {
 			size += items[n].letter.size()
 			n++
 		}
@@ -184,7 +197,7 @@ func bundles(items []outItem) (messages []*message.Message, err error) {
 		items = items[n:]
 		messages = append(messages, &message.Message{Payload: b.data, Metadata: make(message.Metadata)})
 	}
-	return messages, nil
+	return messages
 }
 
 var errCutShort = errors.New("bundle: cut short")
@@ -400,7 +413,7 @@ func (l *letter) check() error {
 	const wide = 1 << 16
 	e := &l.envelope
 	switch {
-	case l.part < 0 || l.part > l.parts || l.parts > maxParts:
+	case l.parts < 0 || l.part < min(1, l.parts) || l.part > l.parts || l.parts > maxParts:
 		return fmt.Errorf("bundle: part %d of %d", l.part, l.parts)
 	case l.kind != "":
 		return nil

@@ -40,8 +40,7 @@ func letters() []outItem {
 // TestBundle: what goes in comes out.
 func TestBundle(t *testing.T) {
 	want := letters()
-	got, err := bundles(want)
-	require.NoError(t, err)
+	got := bundles(want, maxBundle)
 	require.Len(t, got, 1)
 	require.True(t, isBundle(got[0]))
 	p := reader()
@@ -64,8 +63,7 @@ func TestBundlesAreBounded(t *testing.T) {
 		}
 		items = append(items, outItem{letter: &letter{process: process{"p1", "s"}, to: to, kind: kindList, body: make([]byte, n)}})
 	}
-	got, err := bundles(items)
-	require.NoError(t, err)
+	got := bundles(items, maxBundle)
 	var sizes []int
 	for _, m := range got {
 		p := reader()
@@ -89,10 +87,10 @@ func TestBundleWithABadLetter(t *testing.T) {
 		"event":                {envelope: bus.Envelope{Type: bus.Event, ID: "1", Name: "x"}},
 		"depth below nothing":  {envelope: bus.Envelope{Type: bus.ExecuteRequest, ID: "1", Name: "x", Depth: -1}},
 		"a part beyond others": {kind: kindList, part: 3, parts: 2},
+		"a part before others": {kind: kindList, part: 0, parts: 2},
 	} {
 		bad.process, bad.to = good[0].letter.process, good[0].letter.to
-		got, err := bundles([]outItem{good[0], {letter: &bad}, good[0]})
-		require.NoError(t, err, name)
+		got := bundles([]outItem{good[0], {letter: &bad}, good[0]}, maxBundle)
 		p := reader()
 		n, err := p.unbundle(got[0].Payload)
 		require.Error(t, err, name)
@@ -116,7 +114,7 @@ func TestBundleWithABadLetter(t *testing.T) {
 // FuzzBundle: nothing that comes makes a reader fail, and what it takes it can write again.
 func FuzzBundle(f *testing.F) {
 	for i := range letters() {
-		got, _ := bundles(letters()[i:])
+		got := bundles(letters()[i:], maxBundle)
 		f.Add(string(got[0].Payload))
 	}
 	f.Add(bundleMark)
@@ -136,8 +134,7 @@ func FuzzBundle(f *testing.F) {
 		for i := range p.letters {
 			items = append(items, outItem{letter: &p.letters[i]})
 		}
-		again, err := bundles(items)
-		require.NoError(t, err)
+		again := bundles(items, maxBundle)
 		q := reader()
 		for _, m := range again {
 			_, err := q.unbundle(m.Payload)

@@ -66,7 +66,7 @@ func (f *Fleet) probe() bool {
 func (f *Fleet) newInbox() *outbox {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.newOutbox(f.names.inbox, bundles)
+	return f.newOutbox(f.names.inbox, f.bundles)
 }
 
 // cameBack notes what has come back of what this process has sent itself. f.mu is held.

@@ -1,16 +1,21 @@
 package pairing_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
@@ -146,4 +151,60 @@ func prepare(t testing.TB, ps *memory.PubSub, id string, o pairing.FleetOptions)
 	m.fleet, err = pairing.NewFleet(context.Background(), m.line, m.line, o)
 	require.NoError(t, err)
 	return m
+}
+
+// TestFleetBundlesWhatTheBrokerTakes: what gathers on its way to one process is published in messages that are no longer than
+// the broker takes.
+func TestFleetBundlesWhatTheBrokerTakes(t *testing.T) {
+	t.Parallel()
+	const limit = 4096
+	bubble(t, 1, pairing.FleetOptions{MaxMessageBytes: limit}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		var longest, refused atomic.Int64
+		for _, m := range []*member{caller, team[0]} {
+			m.line.set(func() {
+				m.line.fails = func(msg *message.Message) bool {
+					if len(msg.Payload) > limit {
+						refused.Add(1)
+						return true
+					}
+					longest.Store(max(longest.Load(), int64(len(msg.Payload))))
+					return false
+				}
+			})
+		}
+		var calls sync.WaitGroup
+		for range 500 {
+			calls.Go(func() {
+				got, err := caller.ExecuteRaw(context.Background(), "echo", []byte(`"`+strings.Repeat("x", 200)+`"`))
+				assert.NoError(t, err)
+				assert.Len(t, got, 202)
+			})
+		}
+		calls.Wait()
+		require.Zero(t, refused.Load())
+		require.Greater(t, longest.Load(), int64(limit/2))
+	})
+}
+
+// TestFleetLeavesBehindAReply: a process that leaves, and could not publish a reply, does not make its caller believe that the
+// request was not executed.
+func TestFleetLeavesBehindAReply(t *testing.T) {
+	t.Parallel()
+	bubble(t, 2, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, runs []*atomic.Int64) {
+		for _, m := range team {
+			m.line.set(func() {
+				m.line.fails = func(msg *message.Message) bool { return bytes.Contains(msg.Payload, []byte(bus.ExecuteResponse)) }
+			})
+		}
+		result := calling(caller, "echo", 1)
+		synctest.Wait()
+		first := 0
+		if runs[1].Load() > 0 {
+			first = 1
+		}
+		require.NoError(t, team[first].fleet.Leave(context.Background()))
+		require.ErrorIs(t, (<-result).err, commands.ErrChannelDisconnected)
+		require.EqualValues(t, 1, runs[0].Load()+runs[1].Load())
+		require.EqualValues(t, 1, team[first].fleet.Stats().Unsent)
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -17,6 +18,7 @@ type outbox struct {
 	topic string
 	pack  packing
 	done  chan struct{} // closed when the goroutine has ended
+	gave  atomic.Bool   // a reply was given up
 
 	mu     sync.Mutex
 	wake   sync.Cond     // of mu: items or closed changed
@@ -314,10 +316,15 @@ func (o *outbox) deliver(items []outItem) {
 func (o *outbox) unblock(items *[]outItem, err error) bool {
 	if len(*items) == 1 {
 		o.mu.Lock()
-		*items = append(slices.Clone(*items), o.more()...)
+		if len(o.items) > 0 && !o.items[0].letter.last() {
+			*items = append(slices.Clone(*items), o.more()...)
+		}
 		o.mu.Unlock()
 	}
-	if len(*items) == 1 || o.publish((*items)[1:2], o.fleet.pub.Publish) != nil {
+	if len(*items) == 1 || (*items)[1].letter.last() {
+		return false
+	}
+	if o.publish((*items)[1:2], o.fleet.pub.Publish) != nil {
 		return false
 	}
 	if again := o.publish((*items)[:1], o.fleet.pub.Publish); again != nil {
@@ -349,6 +356,9 @@ func (o *outbox) pause(tries int) bool {
 
 // give accounts for messages that were never published.
 func (o *outbox) give(items []outItem, err error) {
+	if slices.ContainsFunc(items, func(it outItem) bool { return it.letter.executed() }) {
+		o.gave.Store(true)
+	}
 	o.out(len(items))
 	o.fleet.unsent(o.topic, items, err)
 }
@@ -359,6 +369,13 @@ func (o *outbox) publish(items []outItem, publish publishing) (err error) {
 			err = fmt.Errorf("panic in publisher: %v", p)
 		}
 	}()
+	if o.gave.Load() {
+		for i := range items {
+			if l := items[i].letter; l.drained {
+				l.drained = false
+			}
+		}
+	}
 	msgs, err := o.pack(items)
 	if err != nil {
 		return err

@@ -80,6 +80,14 @@ type letter struct {
 	envelope    bus.Envelope // of a bus message
 }
 
+// executed reports whether it answers a request that a handler may have seen.
+func (l *letter) executed() bool {
+	return l.kind == "" && l.envelope.Type == bus.ExecuteResponse && !unexecuted(l.envelope.Fault)
+}
+
+// last reports whether nothing that was before it may be sent behind it.
+func (l *letter) last() bool { return l.kind == kindBye }
+
 // seal makes the message of a letter.
 func (l *letter) seal() (*message.Message, error) {
 	var m *message.Message
