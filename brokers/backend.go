@@ -30,10 +30,10 @@ type backend interface {
 	guarantees() Guarantees
 }
 
-// prompt is a backend whose Publish waits for nobody, unless it is busy.
+// prompt is a backend that can publish without waiting for anybody, unless it is busy.
 type prompt interface {
-	// busy reports whether it could have to wait with so many bytes more.
-	busy(bytes int) bool
+	// publishAtOnce publishes, or returns errBusy where it could have to wait.
+	publishAtOnce(topic string, messages []*message.Message) error
 }
 
 // calling is a backend that calls a function with what comes for everybody, on a goroutine of its client's: that saves

@@ -298,14 +298,14 @@ type promptPublisher struct {
 
 // PublishAtOnce is Publish, or an error where that would have to wait.
 func (p promptPublisher) PublishAtOnce(topic string, messages ...*message.Message) error {
-	bytes := 0
-	for _, m := range messages {
-		bytes += len(m.Payload)
+	if err := p.b.backend.naming().check(topic); err != nil {
+		return err
 	}
-	if p.prompt.busy(bytes) {
-		return errBusy
+	if err := p.b.enter(); err != nil {
+		return err
 	}
-	return p.Publish(topic, messages...)
+	defer p.b.leave()
+	return p.prompt.publishAtOnce(topic, messages)
 }
 
 var errBusy = errors.New("publishing would have to wait")

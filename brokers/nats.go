@@ -83,6 +83,27 @@ func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
 	return n.pub.Publish(topic, messages...)
 }
 
+// publishAtOnce does what the adapter's publisher does, but for its log.
+func (n *natsCore) publishAtOnce(topic string, messages []*message.Message) error {
+	bytes := 0
+	for _, m := range messages {
+		bytes += len(m.Payload)
+	}
+	if n.busy(bytes) {
+		return errBusy
+	}
+	for _, m := range messages {
+		msg, err := n.coder.Marshal(topic, m)
+		if err == nil {
+			err = n.conn.PublishMsg(msg)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // busy reports whether so much is buffered then that Publish could wait for the socket, or somebody does: the client has a
 // lock while it writes.
 func (n *natsCore) busy(bytes int) bool {
