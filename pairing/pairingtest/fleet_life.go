@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
@@ -80,11 +81,13 @@ func closeAnytime(k *fleetKit) {
 		var wg sync.WaitGroup
 		for _, r := range []*commands.Registry{stay.Registry, n.Registry} {
 			wg.Go(func() {
+				pace := time.NewTicker(time.Duration(k.Features.Fewer) * 200 * time.Microsecond) // else events pile up
+				defer pace.Stop()
 				for {
 					select {
 					case <-stop:
 						return
-					default:
+					case <-pace.C:
 					}
 					_, _ = r.ExecuteRaw(k.ctx, "who", nil)
 					_ = r.Events().EmitRaw(k.ctx, "e", nil)
