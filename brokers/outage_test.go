@@ -104,7 +104,11 @@ func TestFleetSurvivesTheBroker(t *testing.T) {
 		require.NoError(t, f.Await(ctx, who.ID(), whoAgain.ID()))
 		heard := make(chan int, 1<<16)
 		ticks := events.Define[int]("tick")
-		_, err := events.Listen(worker.Events(), ticks, func(_ context.Context, n int) { heard <- n })
+		var last atomic.Int64
+		_, err := events.Listen(worker.Events(), ticks, func(_ context.Context, n int) {
+			heard <- n
+			last.Store(int64(n))
+		})
 		require.NoError(t, err)
 
 		load := startLoad(t, caller, 8, who, whoAgain)
@@ -112,7 +116,9 @@ func TestFleetSurvivesTheBroker(t *testing.T) {
 		emitted, stop := emitAlways(t, caller, ticks)
 		out := publishAlways(t, a, "canary")
 		crashAndReturn(t, server, func() bool { return out.failures() > 0 })
+		before := last.Load()
 		load.more("worker")
+		require.Eventually(t, func() bool { return last.Load() > before }, time.Minute, time.Millisecond, "events come again")
 		stop()
 		load.settle(callTime + time.Second)
 
