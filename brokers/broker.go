@@ -246,17 +246,22 @@ func (b *Broker) skip(topic, why string) {
 type publisher struct{ b *Broker }
 
 func (p publisher) Publish(topic string, messages ...*message.Message) error {
-	if err := p.b.backend.naming().check(topic); err != nil {
-		return err
-	}
 	if len(messages) == 0 {
-		return nil
+		return p.b.backend.naming().check(topic)
 	}
-	if err := p.b.enter(); err != nil {
+	if err := p.enter(topic); err != nil {
 		return err
 	}
 	defer p.b.leave()
 	return p.b.publish(topic, messages)
+}
+
+// enter counts a call in that publishes to a topic, if it is legal.
+func (p publisher) enter(topic string) error {
+	if err := p.b.backend.naming().check(topic); err != nil {
+		return err
+	}
+	return p.b.enter()
 }
 
 // Pauses between two tries to publish, of which the first is doubled each time.
@@ -298,10 +303,7 @@ type promptPublisher struct {
 
 // PublishAtOnce is Publish, or an error where that would have to wait.
 func (p promptPublisher) PublishAtOnce(topic string, messages ...*message.Message) error {
-	if err := p.b.backend.naming().check(topic); err != nil {
-		return err
-	}
-	if err := p.b.enter(); err != nil {
+	if err := p.enter(topic); err != nil {
 		return err
 	}
 	defer p.b.leave()
@@ -317,11 +319,7 @@ type subscriber struct {
 }
 
 func (s subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	out := make(chan *message.Message)
-	if _, err := s.b.subscribe(&subscription{topic: topic, user: ctx, lossless: s.lossless, out: out}); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return s.b.subscribeChan(&subscription{topic: topic, user: ctx, lossless: s.lossless})
 }
 
 // SubscribeFunc implements bus.FuncSubscriber, for links.
@@ -348,11 +346,7 @@ type queue struct {
 }
 
 func (q queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	out := make(chan *message.Message)
-	if _, err := q.b.subscribe(&subscription{topic: topic, user: ctx, group: q.group, out: out}); err != nil {
-		return nil, err
-	}
-	return out, nil
+	return q.b.subscribeChan(&subscription{topic: topic, user: ctx, group: q.group})
 }
 
 // Close does nothing: the Broker is its owner's.

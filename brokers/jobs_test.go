@@ -153,34 +153,44 @@ func TestDurableRequestOfAKilledWorkerIsExecutedElsewhere(t *testing.T) {
 	})
 }
 
+// amid has calls made by so many callers, strikes when a quarter has ended, and checks that in the end each had one effect.
+// call returns who has executed it.
+func (j *jobs) amid(t *testing.T, calls, callers int, call func(n int) (by string), strike func()) {
+	t.Helper()
+	var next, done atomic.Int64
+	quarter := make(chan struct{})
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for n := int(next.Add(1)); n <= calls; n = int(next.Add(1)) {
+				assert.Contains(t, []string{"first", "second"}, call(n))
+				if int(done.Add(1)) == calls/4 {
+					close(quarter)
+				}
+			}
+		})
+	}
+	<-quarter
+	strike()
+	wg.Wait()
+	assert.Equal(t, calls, count(t, j.db, "*", j.settings.Namespace), "effects")
+	assert.Equal(t, calls, count(t, j.db, "DISTINCT n", j.settings.Namespace), "calls that had one")
+}
+
 // TestDurableEffectsEqualCalls kills one of two workers in the midst of calls, and starts it again.
 func TestDurableEffectsEqualCalls(t *testing.T) {
-	const calls, callers = 200, 16
 	eachDurable(t, func(t *testing.T, k kind) {
 		j := k.jobs(t)
 		first, second := j.worker(t, "first"), j.worker(t, "second")
 		j.can(t)
-		var next, done atomic.Int64
-		quarter := make(chan struct{})
-		var wg sync.WaitGroup
-		for range callers {
-			wg.Go(func() {
-				for n := next.Add(1); n <= calls; n = next.Add(1) {
-					by, err := commands.Execute(t.Context(), j.Registry, run, task{N: int(n)})
-					assert.NoError(t, err)
-					assert.Contains(t, []string{"first", "second"}, by)
-					if done.Add(1) == calls/4 {
-						close(quarter)
-					}
-				}
-			})
-		}
-		<-quarter
-		first.kill()
-		first = j.worker(t, "first")
-		wg.Wait()
-		assert.Equal(t, calls, count(t, j.db, "*", j.settings.Namespace), "effects")
-		assert.Equal(t, calls, count(t, j.db, "DISTINCT n", j.settings.Namespace), "calls that had one")
+		j.amid(t, 200, 16, func(n int) string {
+			by, err := commands.Execute(t.Context(), j.Registry, run, task{N: n})
+			assert.NoError(t, err)
+			return by
+		}, func() {
+			first.kill()
+			first = j.worker(t, "first")
+		})
 		first.stop()
 		second.stop()
 	})
@@ -189,52 +199,30 @@ func TestDurableEffectsEqualCalls(t *testing.T) {
 // TestDurableEffectsSurviveTheBroker crashes the broker in the midst of calls. Whoever does not know what became of a call makes it
 // again: each has one effect.
 func TestDurableEffectsSurviveTheBroker(t *testing.T) {
-	const calls, callers = 100, 8
 	t.Parallel()
 	for name, begin := range restartable {
 		if name == "nats" { // keeps no queues
 			continue
 		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			skipRabbitRace(t, name)
-			server := begin(t)
+		withServer(t, name, begin, func(t *testing.T, server *private) {
 			j := kind{}.jobsAt(t, server.url())
 			first, second := j.worker(t, "first"), j.worker(t, "second")
 			j.can(t)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			var next, done, again atomic.Int64
-			quarter := make(chan struct{})
-			var wg sync.WaitGroup
-			for range callers {
-				wg.Go(func() {
-					for n := next.Add(1); n <= calls; n = next.Add(1) {
-						once := commands.WithOnce(ctx, fmt.Sprint("call ", n))
-						for {
-							by, err := commands.Execute(once, j.Registry, run, task{N: int(n)})
-							if err == nil {
-								assert.Contains(t, []string{"first", "second"}, by)
-								break
-							}
-							if !assert.NoError(t, ctx.Err(), "%v", err) {
-								return
-							}
-							again.Add(1)
-						}
-						if done.Add(1) == calls/4 {
-							close(quarter)
-						}
-					}
-				})
-			}
-			<-quarter
-			server.stop()
-			server.start()
-			wg.Wait()
-			assert.Equal(t, calls, count(t, j.db, "*", j.settings.Namespace), "effects")
-			assert.Equal(t, calls, count(t, j.db, "DISTINCT n", j.settings.Namespace), "calls that had one")
-			t.Logf("%d calls, %d made again", calls, again.Load())
+			var again atomic.Int64
+			j.amid(t, 100, 8, func(n int) string {
+				once := commands.WithOnce(ctx, fmt.Sprint("call ", n))
+				by, err := commands.Execute(once, j.Registry, run, task{N: n})
+				for ; err != nil && assert.NoError(t, ctx.Err(), "%v", err); again.Add(1) {
+					by, err = commands.Execute(once, j.Registry, run, task{N: n})
+				}
+				return by
+			}, func() {
+				server.stop()
+				server.start()
+			})
+			t.Logf("%d calls were made again", again.Load())
 			first.stop()
 			second.stop()
 		})

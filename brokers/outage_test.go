@@ -38,21 +38,22 @@ var restartable = map[string]func(testing.TB) *private{
 func restarts(t *testing.T, test func(t *testing.T, server *private, a, b *brokers.Broker)) {
 	t.Parallel()
 	for name, begin := range restartable {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			skipRabbitRace(t, name)
-			server := begin(t)
+		withServer(t, name, begin, func(t *testing.T, server *private) {
 			o := brokers.Options{Namespace: "restart"}
 			test(t, server, kind{}.openAt(t, server.url(), o), kind{}.openAt(t, server.url(), o))
 		})
 	}
 }
 
-func skipRabbitRace(t *testing.T, name string) {
-	t.Helper()
-	if name == "amqp" && raceDetector {
-		t.Skip("Watermill's adapter replaces a channel when it reconnects, and reads it without a lock: run this without -race")
-	}
+// withServer runs a test that restarts a server of its own.
+func withServer(t *testing.T, name string, begin func(testing.TB) *private, test func(t *testing.T, server *private)) {
+	t.Run(name, func(t *testing.T) {
+		t.Parallel()
+		if name == "amqp" && raceDetector {
+			t.Skip("Watermill's adapter replaces a channel when it reconnects, and reads it without a lock: run this without -race")
+		}
+		test(t, begin(t))
+	})
 }
 
 // crashAndReturn ends the server without a warning, and starts it again once somebody has noticed.

@@ -47,6 +47,32 @@ func (b *Broker) admit(s *subscription) error {
 	return b.enter()
 }
 
+// failed counts out a subscription that did not begin, and says why.
+func (s *subscription) failed(err error) error {
+	s.broker.leave()
+	return fmt.Errorf("subscribe to %q: %w", s.topic, err)
+}
+
+// run starts the goroutine of a subscription that has begun; it is counted out when that ends.
+func (s *subscription) run(fn func()) {
+	b := s.broker
+	b.subscriptions.Add(1)
+	go func() {
+		defer b.leave()
+		defer b.subscriptions.Add(-1)
+		fn()
+	}()
+}
+
+// subscribeChan is subscribe for who reads a channel.
+func (b *Broker) subscribeChan(s *subscription) (<-chan *message.Message, error) {
+	s.out = make(chan *message.Message)
+	if _, err := b.subscribe(s); err != nil {
+		return nil, err
+	}
+	return s.out, nil
+}
+
 // subscribeFunc is subscribe where the backend calls. It has one goroutine, which waits for the end. Until it has begun,
 // fn is not called: that may wait for what comes after.
 func (b *Broker) subscribeFunc(c calling, s *subscription) (ended <-chan struct{}, err error) {
@@ -82,13 +108,9 @@ func (b *Broker) subscribeFunc(c calling, s *subscription) (ended <-chan struct{
 		<-ended
 	}
 	if err != nil {
-		b.leave()
-		return nil, fmt.Errorf("subscribe to %q: %w", s.topic, err)
+		return nil, s.failed(err)
 	}
-	b.subscriptions.Add(1)
-	go func() {
-		defer b.leave()
-		defer b.subscriptions.Add(-1)
+	s.run(func() {
 		select {
 		case <-s.user.Done():
 		case <-gap:
@@ -97,7 +119,7 @@ func (b *Broker) subscribeFunc(c calling, s *subscription) (ended <-chan struct{
 		}
 		stop()
 		<-ended
-	}()
+	})
 	return ended, nil
 }
 
@@ -125,15 +147,9 @@ func (b *Broker) subscribe(s *subscription) (ended <-chan struct{}, err error) {
 			s.end()
 		}
 		s.cancel()
-		b.leave()
-		return nil, fmt.Errorf("subscribe to %q: %w", s.topic, err)
+		return nil, s.failed(err)
 	}
-	b.subscriptions.Add(1)
-	go func() {
-		defer b.leave()
-		defer b.subscriptions.Add(-1)
-		s.relay(first, gap)
-	}()
+	s.run(func() { s.relay(first, gap) })
 	return s.ended, nil
 }
 

@@ -136,7 +136,7 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		opts: o, pub: pub, sub: sub,
 		log:         o.Logger.With("fleet", o.Namespace, "process", o.ID),
 		self:        process{o.ID, newSession(o.now())},
-		names:       names{o.Topic(o.Namespace + ".inbox." + o.ID), o.Topic(o.Namespace + ".discovery"), o.Topic(o.Namespace + ".events")},
+		names:       names{"", o.Topic(o.Namespace + ".discovery"), o.Topic(o.Namespace + ".events")},
 		seen:        bus.NewTTLStore(o.RequestTTL, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
 		heardEvents: bus.NewTTLStore(eventMemory*o.Lease, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
 		closing:     make(chan struct{}),
@@ -164,9 +164,13 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		news:        make(chan struct{}),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
+	f.names.inbox = f.inboxTopic(o.ID)
 	f.channel = f.newChannel()
 	return f
 }
+
+// inboxTopic is where what is for a process goes.
+func (f *Fleet) inboxTopic(id string) string { return f.opts.Topic(f.opts.Namespace + ".inbox." + id) }
 
 // ID returns the name of this process in the fleet.
 func (f *Fleet) ID() string { return f.self.id }

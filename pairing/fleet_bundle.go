@@ -186,8 +186,12 @@ func bundles(items []outItem, limit int) (messages []*message.Message) {
 	for len(items) > 0 {
 		first, n := items[0].letter, 0
 		size := headSize + len(first.id) + len(first.session) + len(first.to)
-		for n < len(items) && items[n].letter.to == first.to && (n == 0 || size+items[n].letter.size() <= limit) {
-			size += items[n].letter.size()
+		for n < len(items) && items[n].letter.to == first.to {
+			more := items[n].letter.size()
+			if n > 0 && size+more > limit {
+				break
+			}
+			size += more
 			n++
 		}
 		b.begin(first, size)

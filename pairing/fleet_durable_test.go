@@ -98,6 +98,18 @@ func (s *site) serve(t *testing.T, h func(context.Context, pairOf) (int, error))
 	require.NoError(t, commands.Register(t.Context(), s.Registry, jobAdd, h))
 }
 
+// serveHeld registers one that says when it has begun, and returns when free is closed.
+func (s *site) serveHeld(t *testing.T) (began <-chan struct{}, free chan<- struct{}) {
+	t.Helper()
+	begins, gate := make(chan struct{}, 1), make(chan struct{})
+	s.serve(t, func(ctx context.Context, p pairOf) (int, error) {
+		begins <- struct{}{}
+		<-gate
+		return add(ctx, p)
+	})
+	return begins, gate
+}
+
 func (s *site) can(t *testing.T, id string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), durablePass)
@@ -288,12 +300,7 @@ func TestDurableReplyThatMayBeLost(t *testing.T) {
 	t.Parallel()
 	d := newDepot()
 	caller, w := d.site(t, "caller"), d.site(t, "w")
-	began, free := make(chan struct{}, 1), make(chan struct{})
-	w.serve(t, func(ctx context.Context, p pairOf) (int, error) {
-		began <- struct{}{}
-		<-free
-		return add(ctx, p)
-	})
+	began, free := w.serveHeld(t)
 	caller.can(t, "job.add")
 	c := caller.call(t.Context(), 1, 2)
 	got(t, began, "the handler")
@@ -580,12 +587,7 @@ func TestDurableCallOutlastsItsWorkersLease(t *testing.T) {
 		t.Cleanup(func() { require.NoError(t, d.PubSub.Close()) })
 		net := &mute{depot: d, topic: ".discovery"}
 		caller, w := d.site(t, "caller"), d.siteOver(t, net, "w")
-		began, free := make(chan struct{}, 1), make(chan struct{})
-		w.serve(t, func(ctx context.Context, p pairOf) (int, error) {
-			began <- struct{}{}
-			<-free
-			return add(ctx, p)
-		})
+		began, free := w.serveHeld(t)
 		caller.can(t, "job.add")
 		c := caller.call(t.Context(), 1, 2)
 		got(t, began, "the handler")

@@ -162,7 +162,7 @@ func (f *Fleet) mailTo(to process, e bus.Envelope) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := f.pub.Publish(f.opts.Topic(f.opts.Namespace+".inbox."+to.id), m); err != nil {
+	if err := f.pub.Publish(f.inboxTopic(to.id), m); err != nil {
 		return err
 	}
 	f.count.sent.Add(1)

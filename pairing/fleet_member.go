@@ -54,7 +54,7 @@ func (f *Fleet) meet(l *letter, fx *effects) *member {
 		f.drop(m, restarted, fx)
 	}
 	m = &member{
-		process: l.process, box: f.newOutbox(f.opts.Topic(f.opts.Namespace+".inbox."+l.id), f.bundles), heard: time.Now(), gaps: -1,
+		process: l.process, box: f.newOutbox(f.inboxTopic(l.id), f.bundles), heard: time.Now(), gaps: -1,
 		commands: make(map[string]bus.Definition), seats: make(interests), calls: make(map[string]*call), serving: make(map[string]*served),
 	}
 	f.members[l.id] = m
