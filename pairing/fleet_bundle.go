@@ -142,7 +142,8 @@ func (b *bundler) letter(l *letter) {
 	b.text(fieldName, e.Name)
 	b.bytes(fieldBody, e.Body)
 	if e.Fault != nil {
-		b.text(fieldFaultCode, e.Fault.Code)
+		b.length(fieldFaultCode, len(e.Fault.Code)) // which says that it failed, so that no failure is read as a success
+		b.data = append(b.data, e.Fault.Code...)
 		b.text(fieldFaultMessage, e.Fault.Message)
 		b.flag(fieldUnrouted, e.Fault.Unrouted)
 	}
@@ -296,7 +297,6 @@ func (p *pump) same(likely string, b []byte) string {
 // read takes the fields of a letter.
 func (l *letter) read(frame []byte) error {
 	u := unbundler{data: frame}
-	var fault *bus.Fault
 	var body []byte
 	var key string
 	e := &l.envelope
@@ -304,7 +304,7 @@ func (l *letter) read(frame []byte) error {
 		f := field(u.data[0])
 		u.data = u.data[1:]
 		if f&fieldText == 0 {
-			l.readNumber(f, u.varint(), fault)
+			l.readNumber(f, u.varint())
 			continue
 		}
 		p := u.next()
@@ -324,11 +324,9 @@ func (l *letter) read(frame []byte) error {
 		case fieldName:
 			e.Name = string(p)
 		case fieldFaultCode:
-			fault = &bus.Fault{Code: string(p)}
+			l.fault().Code = string(p)
 		case fieldFaultMessage:
-			if fault != nil {
-				fault.Message = string(p)
-			}
+			l.fault().Message = string(p)
 		case fieldKey:
 			e.Key = string(p)
 		case fieldOnce:
@@ -343,7 +341,6 @@ func (l *letter) read(frame []byte) error {
 	if u.err != nil {
 		return u.err
 	}
-	e.Fault = fault
 	if l.kind != "" {
 		l.body = body
 	} else {
@@ -352,7 +349,7 @@ func (l *letter) read(frame []byte) error {
 	return l.check()
 }
 
-func (l *letter) readNumber(f field, n int64, fault *bus.Fault) {
+func (l *letter) readNumber(f field, n int64) {
 	e := &l.envelope
 	switch f {
 	case fieldSent:
@@ -372,9 +369,7 @@ func (l *letter) readNumber(f field, n int64, fault *bus.Fault) {
 	case fieldDrained:
 		l.drained = n != 0
 	case fieldUnrouted:
-		if fault != nil {
-			fault.Unrouted = n != 0
-		}
+		l.fault().Unrouted = n != 0
 	case fieldDeadline:
 		e.Deadline = time.Duration(max(0, min(n, maxMicros))) * time.Microsecond
 	case fieldDepth:
@@ -386,6 +381,14 @@ func (l *letter) readNumber(f field, n int64, fault *bus.Fault) {
 	case fieldDurable:
 		e.Durable = n != 0
 	}
+}
+
+// fault returns that of the letter: whatever speaks of one makes it a failure.
+func (l *letter) fault() *bus.Fault {
+	if l.envelope.Fault == nil {
+		l.envelope.Fault = new(bus.Fault)
+	}
+	return l.envelope.Fault
 }
 
 // maxMicros is more than any time that is waited for, in microseconds.
@@ -429,7 +432,7 @@ func (l *letter) check() error {
 	case bus.ExecuteRequest:
 		ok = e.ID != "" && e.Name != "" && e.Thread == "" && e.Fault == nil
 	case bus.ExecuteResponse:
-		ok = e.Thread != "" && e.Name == "" && (e.Fault == nil || e.Body == nil)
+		ok = e.Thread != "" && e.Name == "" && (e.Fault == nil || e.Fault.Code != "" && e.Body == nil)
 	case bus.Cancel:
 		ok = e.Thread != "" && e.Name == "" && e.Fault == nil && e.Body == nil
 	}
