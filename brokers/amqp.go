@@ -48,7 +48,9 @@ func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
 		return nil, errors.Join(err, r.in.Close())
 	}
 	r.pubs = newRabbitPublishers(r.config(), r.out, log)
-	r.dialer.opened()
+	if !r.dialer.opened() {
+		return nil, errors.Join(ctx.Err(), r.close())
+	}
 	return r, nil
 }
 

@@ -13,13 +13,19 @@ import (
 type dialer struct {
 	mu      sync.Mutex
 	ctx     context.Context // guarded by mu: of Open, while that runs
+	stop    func() bool     // ends the hold of that
 	refused bool            // guarded by mu
 	conns   []*trackedConn  // guarded by mu: those that may be open
 }
 
-func newDialer(ctx context.Context) *dialer { return &dialer{ctx: ctx} }
+// newDialer gives the dialer that a ctx holds, until opened: when it ends what is open does too.
+func newDialer(ctx context.Context) *dialer {
+	d := &dialer{ctx: ctx}
+	d.stop = context.AfterFunc(ctx, d.close)
+	return d
+}
 
-const dialTimeout = 10 * time.Second
+const dialTimeout = 5 * time.Second
 
 // Dial is net.Dial, until refuse.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
@@ -38,7 +44,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	tracked := &trackedConn{Conn: conn, by: d}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.refused {
+	if d.refused || ctx.Err() != nil {
 		_ = conn.Close()
 		return nil, net.ErrClosed
 	}
@@ -46,11 +52,12 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return tracked, nil
 }
 
-// opened ends the hold of Open's ctx.
-func (d *dialer) opened() {
+// opened ends the hold of Open's ctx. False if that has ended.
+func (d *dialer) opened() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ctx = context.Background()
+	return d.stop()
 }
 
 // refuse lets nothing more be dialed.

@@ -1,10 +1,17 @@
 package brokers
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/leatbus/leat/bus"
+)
 
 var (
-	// ErrClosed is returned by everything after Broker.Close.
-	ErrClosed = errors.New("broker closed")
+	// ErrClosed is returned by everything after Broker.Close. It is a bus.ErrClosed.
+	ErrClosed = fmt.Errorf("broker %w", bus.ErrClosed)
+	// ErrUnknownScheme says that Open knows no broker by the scheme of the URL.
+	ErrUnknownScheme = errors.New("unknown scheme")
 	// ErrIllegalTopic says that the broker does not take a topic's name as it is.
 	ErrIllegalTopic = errors.New("illegal topic")
 	// ErrNoQueue says that a backend has no shared queues.

@@ -29,7 +29,8 @@ func openJetStream(ctx context.Context, url string, s *shared) (backend, error) 
 	_, address, _ := strings.Cut(url, "://")
 	// Nothing is buffered while disconnected: a server that has just come back has no JetStream yet, and what is
 	// sent then is heard of only when its confirmation is overdue.
-	conn, _, err := connectNATS(ctx, "nats://"+address, s, nats.ReconnectBufSize(-1))
+	dialer := newDialer(ctx)
+	conn, _, err := connectNATS(ctx, "nats://"+address, s, dialer, nats.ReconnectBufSize(-1))
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +38,9 @@ func openJetStream(ctx context.Context, url string, s *shared) (backend, error) 
 	if err := j.open(ctx); err != nil {
 		conn.Close()
 		return nil, err
+	}
+	if !dialer.opened() {
+		return nil, errors.Join(ctx.Err(), j.close())
 	}
 	return j, nil
 }

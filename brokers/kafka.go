@@ -25,27 +25,23 @@ type kafka struct {
 
 func openKafka(ctx context.Context, url string, s *shared) (backend, error) {
 	_, hosts, _ := strings.Cut(url, "://")
-	k := &kafka{shared: s, addresses: strings.Split(strings.TrimRight(hosts, "/"), ",")}
+	if hosts = strings.TrimRight(hosts, "/"); hosts == "" {
+		return nil, errNoHost
+	}
+	k := &kafka{shared: s, addresses: strings.Split(hosts, ",")}
 	config := k.config()
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Producer.Return.Successes = true
 	config.Producer.Retry.Max = 10
-	opened := make(chan error, 1)
-	go func() { opened <- k.open(config) }()
-	select {
-	case err := <-opened:
-		if err != nil {
-			return nil, err
-		}
-		return k, nil
-	case <-ctx.Done(): // sarama has no way to be told
-		go func() {
-			if <-opened == nil {
-				_ = k.close()
-			}
-		}()
-		return nil, ctx.Err()
+	dialer := newDialer(ctx) // sarama has no other way to be told
+	config.Net.Proxy.Enable, config.Net.Proxy.Dialer = true, dialer
+	if err := k.open(config); err != nil {
+		return nil, err
 	}
+	if !dialer.opened() {
+		return nil, errors.Join(ctx.Err(), k.close())
+	}
+	return k, nil
 }
 
 func (k *kafka) open(config *sarama.Config) (err error) {

@@ -3,6 +3,7 @@ package brokers_test
 import (
 	"context"
 	"flag"
+	"log/slog"
 	"runtime"
 	"strconv"
 	"testing"
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 		_ = parallel.Value.Set("4") // they wait for brokers most of the time
 	}
 	redis.SetLogger(quiet{}) // tests break its connections on purpose
+	slog.SetDefault(silent)
 	// sarama's metrics have one goroutine for the process, which nothing ends.
 	metrics := goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick")
 	// Of the RabbitMQ adapter's connections each that is closed while it tries to reconnect leaves one, which waits for ever.

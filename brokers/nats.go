@@ -29,11 +29,8 @@ type natsCore struct {
 func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
 	// Without a buffer for what is published while disconnected, Publish says
 	// so, and whoever waits for an answer hears of it at once.
-	socket := &natsSocket{Dialer: net.Dialer{Timeout: nats.DefaultTimeout}}
-	if deadline, ok := ctx.Deadline(); ok {
-		socket.Timeout = time.Until(deadline)
-	}
-	conn, slow, err := connectNATS(ctx, url, s, nats.SetCustomDialer(socket), nats.ReconnectBufSize(-1),
+	socket := &natsSocket{dialer: newDialer(ctx)}
+	conn, slow, err := connectNATS(ctx, url, s, socket, nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.gap(fmt.Sprintf("disconnected: %v", err)) }))
 	if err != nil {
 		return nil, err
@@ -48,6 +45,9 @@ func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
 		conn.Close()
 		return nil, err
 	}
+	if !socket.opened() {
+		return nil, errors.Join(ctx.Err(), n.close())
+	}
 	return n, nil
 }
 
@@ -55,10 +55,14 @@ func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
 const natsReconnectWait = 250 * time.Millisecond
 
 // connectNATS connects, and for ever again when the connection breaks.
-func connectNATS(ctx context.Context, url string, s *shared, more ...nats.Option) (*nats.Conn, *slowSubscriptions, error) {
+func connectNATS(ctx context.Context, url string, s *shared, socket nats.CustomDialer, more ...nats.Option) (*nats.Conn, *slowSubscriptions, error) {
+	if _, hosts, _ := strings.Cut(url, "://"); hosts == "" {
+		return nil, nil, errNoHost // the client would look for one that is called like the scheme
+	}
 	slow := &slowSubscriptions{shared: s, dropped: make(map[*nats.Subscription]uint64)}
 	options := append([]nats.Option{
 		nats.Name("leat " + s.opts.Namespace),
+		nats.SetCustomDialer(socket),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(natsReconnectWait),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
@@ -70,7 +74,7 @@ func connectNATS(ctx context.Context, url string, s *shared, more ...nats.Option
 		}),
 	}, more...)
 	if deadline, ok := ctx.Deadline(); ok {
-		options = append(options, nats.Timeout(time.Until(deadline)))
+		options = append(options, nats.Timeout(2*time.Until(deadline))) // the socket's dialer keeps to it
 	}
 	conn, err := nats.Connect(url, options...)
 	if err != nil {
@@ -119,13 +123,13 @@ const natsBusy = 16 << 10
 
 // natsSocket dials, and knows whether what it has dialed is being written to.
 type natsSocket struct {
-	net.Dialer
+	*dialer
 	writing atomic.Int32
 }
 
 // Dial implements nats.CustomDialer.
 func (s *natsSocket) Dial(network, address string) (net.Conn, error) {
-	conn, err := s.Dialer.Dial(network, address)
+	conn, err := s.dialer.Dial(network, address)
 	if err != nil {
 		return nil, err
 	}

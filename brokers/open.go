@@ -2,7 +2,10 @@ package brokers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +20,8 @@ import (
 //	memory://, gochannel://           this process only, each Open for itself
 //
 // ctx bounds the connecting only. A broker that is not there is an error; one
-// that goes away later is waited for.
+// that goes away later is waited for. Errors name the URL without what could be a password; they
+// wrap ErrUnknownScheme, or ctx's own, where that is the reason.
 func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 	var o Options
 	switch len(opts) {
@@ -34,18 +38,28 @@ func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 	scheme, _, found := strings.Cut(url, "://")
 	connect, known := schemes[strings.ToLower(scheme)]
 	if !found || !known {
-		return nil, fmt.Errorf("open broker: unknown scheme in %q", redacted(url))
+		return nil, fmt.Errorf("open broker %q: %w; there are %s", redacted(url), ErrUnknownScheme,
+			strings.Join(slices.Sorted(maps.Keys(schemes)), ", "))
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open broker %s: %w", redacted(url), err)
 	}
 	b := newBroker(o)
 	b.backend, err = connect(ctx, url, &shared{opts: o, gap: b.noteGap, lost: &b.lost})
 	if err != nil {
-		return nil, fmt.Errorf("open %s broker: %w", scheme, err)
+		if why := ctx.Err(); why != nil && !errors.Is(err, why) {
+			err = fmt.Errorf("%w: %w", why, err)
+		}
+		return nil, fmt.Errorf("open broker %s: %w", redacted(url), err)
 	}
 	return b, nil
 }
 
+var errNoHost = errors.New("no host in the URL")
+
 // redacted is a URL without what could be a password.
 func redacted(url string) string {
+	url, _, _ = strings.Cut(url, "?")
 	scheme, rest, found := strings.Cut(url, "://")
 	if !found {
 		return strings.SplitN(url, ":", 2)[0] + "…"

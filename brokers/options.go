@@ -25,7 +25,8 @@ type Options struct {
 	// Small letters, digits and inner dashes, at most 32. Default "leat".
 	Namespace string
 	// Logger hears of what is skipped, dropped, lost and found again. What the
-	// adapters say besides goes to it at Debug. Default: nothing is logged.
+	// adapters say besides goes to it at Debug; Redis' client prints of its own what it cannot dial, see
+	// redis.SetLogger. Default slog.Default().
 	Logger *slog.Logger
 	// AckWait is how long a message of a Queue may be out before another
 	// consumer gets it: longer than the slowest handler takes, or that runs twice. On
@@ -65,7 +66,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("namespace %q: want small letters, digits and inner dashes, at most 32", o.Namespace)
 	}
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
+		o.Logger = slog.Default()
 	}
 	for _, d := range []struct {
 		name     string

@@ -23,6 +23,7 @@ func openRedis(ctx context.Context, url string, s *shared) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	options.ContextTimeoutEnabled = true
 	options.ClientName = "leat-" + s.opts.Namespace
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {

@@ -19,7 +19,8 @@ type pgReplies struct {
 	uses  atomic.Uint64
 }
 
-// PostgresReplies keeps replies in a table of Postgres, <namespace>_replies, which it makes. db may use any driver; it stays the caller's.
+// PostgresReplies keeps replies in a table of Postgres, <namespace>_replies, which it makes if it is not there: ctx bounds that.
+// db may use any driver; it stays the caller's.
 //
 // The handler of a request that has a key runs inside a transaction, in which its reply is kept: with [Tx] it gets that, and
 // what it does there happens exactly once, and is answered with one and the same reply, however often the request is delivered
@@ -34,6 +35,9 @@ func PostgresReplies(ctx context.Context, db *sql.DB, opts ...RepliesOptions) (*
 	o, err := oneOption(opts)
 	if err != nil {
 		return nil, fmt.Errorf("postgres replies: %w", err)
+	}
+	if db == nil {
+		return nil, errors.New("postgres replies: no database")
 	}
 	p := &pgReplies{db: db, opts: o, table: `"` + o.Namespace + `_replies"`}
 	if err := p.create(ctx); err != nil {

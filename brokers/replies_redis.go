@@ -30,6 +30,9 @@ func RedisReplies(client redis.UniversalClient, opts ...RepliesOptions) (*Replie
 	if err != nil {
 		return nil, fmt.Errorf("redis replies: %w", err)
 	}
+	if client == nil {
+		return nil, errors.New("redis replies: no client")
+	}
 	r := &Replies{log: o.Logger}
 	r.store = &redisReplies{client: client, opts: o, failed: func() { r.unstored.Add(1) }}
 	return r, nil

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -34,7 +35,9 @@ import (
 const lease = time.Second
 
 // onBroker is what all runs share there: what they leave behind is a minute's messages.
-var onBroker = brokers.Options{Namespace: "leat-examples", Retention: time.Minute}
+func onBroker(log *slog.Logger) brokers.Options {
+	return brokers.Options{Namespace: "leat-examples", Retention: time.Minute, Logger: log}
+}
 
 type options struct {
 	calls, callers, workers int
@@ -79,7 +82,7 @@ func run(ctx context.Context, o options, namespace string, s *screen) (err error
 		defer stop()
 		o.url = url
 	}
-	b, err := brokers.Open(ctx, o.url, onBroker)
+	b, err := brokers.Open(ctx, o.url, onBroker(s.log()))
 	if err != nil {
 		return err
 	}

@@ -21,12 +21,12 @@ func work(url, namespace, id string) (err error) {
 	signal.Ignore(os.Interrupt) // Ctrl-C goes to all processes of the terminal; the caller decides
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	b, err := brokers.Open(ctx, url, onBroker)
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	b, err := brokers.Open(ctx, url, onBroker(log))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	r, err := commands.NewRegistry(commands.Config{ID: id, Logger: log})
 	if err != nil {
 		return err
