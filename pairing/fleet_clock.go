@@ -29,10 +29,11 @@ func (c *clock) observe(echo, sent, now int64, lease time.Duration) {
 // clockAge is how many leases a measurement counts.
 const clockAge = 10
 
-// left is the time until an instant of the other's clock, not less than it really is; false if it is not known.
+// left is the time until an instant of the other's clock, not less than it really is, or as much as is worth telling; false
+// if it is not known. A caller that waits for ever has an instant so far ahead that the difference of the clocks would not fit.
 func (c *clock) left(at, now int64) (time.Duration, bool) {
 	if at == 0 || c.measured.IsZero() {
 		return 0, false
 	}
-	return time.Duration(at-now)*time.Microsecond - c.offset + c.rtt/2, true
+	return time.Duration(min(at-now, maxMicros/2))*time.Microsecond - c.offset + c.rtt/2, true
 }

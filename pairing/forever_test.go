@@ -50,3 +50,23 @@ func TestJoinWithoutBounds(t *testing.T) {
 	require.NoError(t, events.Emit(t.Context(), caller.Events(), lasting, 4))
 	require.Equal(t, 4, got(t, heard, "the event"))
 }
+
+// TestFleetWithoutBounds: the same of a call through a fleet, where the difference of two clocks is added to what is left.
+func TestFleetWithoutBounds(t *testing.T) {
+	t.Parallel()
+	ps := memory.New(memory.Options{})
+	t.Cleanup(func() { require.NoError(t, ps.Close()) })
+	caller, worker := join(t, ps, "caller", pairing.FleetOptions{}), join(t, ps, "worker", pairing.FleetOptions{})
+	t.Cleanup(func() { caller.end(t); worker.end(t) })
+	require.NoError(t, commands.Register(t.Context(), worker.Registry, patient, add))
+	require.NoError(t, caller.fleet.Await(t.Context(), "math.patient"))
+	for i := range 20 {
+		answers := make(chan answer, 1)
+		go func() {
+			sum, err := commands.Execute(t.Context(), caller.Registry, patient, pairOf{i, 1})
+			answers <- answer{sum, err}
+		}()
+		require.Equal(t, answer{i + 1, nil}, got(t, answers, "the reply"))
+	}
+	require.Zero(t, worker.fleet.Stats().Expired)
+}
