@@ -382,6 +382,32 @@ func TestDurableForItsCallerOnlyIsRefused(t *testing.T) {
 	assert.Zero(t, d.queued())
 }
 
+// TestDurableNoMoreWhenWhoSaidSoHasLeft: of two versions of a program the one that made a command durable is withdrawn. Nobody takes
+// from its queue then, so calls go to those that are there.
+func TestDurableNoMoreWhenWhoSaidSoHasLeft(t *testing.T) {
+	t.Parallel()
+	d := newDepot()
+	caller, old, canary := d.site(t, "caller"), d.site(t, "old"), d.site(t, "canary")
+	isDurable := func() bool { all := caller.Commands(); return len(all) == 1 && all[0].Durable }
+	call := func() <-chan answer {
+		answers := make(chan answer, 1)
+		go func() {
+			sum, err := commands.Execute(t.Context(), caller.Registry, jobPlain, pairOf{1, 2})
+			answers <- answer{sum, err}
+		}()
+		return answers
+	}
+	require.NoError(t, commands.Register(t.Context(), old.Registry, jobPlain, add))
+	caller.can(t, "job.add")
+	assert.Equal(t, answer{3, nil}, got(t, call(), "the reply")) // behind all that old has said of its commands
+	canary.serve(t, add)
+	until(t, "it is durable", isDurable)
+	require.NoError(t, canary.fleet.Leave(t.Context()))
+	until(t, "the registry knows that it is not any more", func() bool { return !isDurable() })
+	assert.Equal(t, answer{3, nil}, got(t, call(), "the reply"))
+	assert.Zero(t, d.queued())
+}
+
 func TestDurableCommandOfAPairIsAnOrdinaryOne(t *testing.T) {
 	t.Parallel()
 	a, err := commands.NewRegistry(commands.Config{ID: "a"})
