@@ -62,7 +62,7 @@ func (r *rabbit) dial(network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetDeadline(time.Now().Add(rabbitHandshake)); err != nil {
+	if err := conn.SetDeadline(r.dialer.deadline(rabbitHandshake)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil

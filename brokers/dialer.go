@@ -46,6 +46,17 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return tracked, nil
 }
 
+// deadline is when what takes so long at most has to be done: at the end of Open's ctx, if that is before.
+func (d *dialer) deadline(most time.Duration) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	by := time.Now().Add(most)
+	if end, ok := d.ctx.Deadline(); ok && end.Before(by) {
+		return end
+	}
+	return by
+}
+
 // opened ends the hold of Open's ctx.
 func (d *dialer) opened() {
 	d.mu.Lock()

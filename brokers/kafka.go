@@ -23,29 +23,17 @@ type kafka struct {
 	made      sync.Map // topics that are known to exist
 }
 
-func openKafka(ctx context.Context, url string, s *shared) (backend, error) {
+func openKafka(_ context.Context, url string, s *shared) (backend, error) {
 	_, hosts, _ := strings.Cut(url, "://")
 	k := &kafka{shared: s, addresses: strings.Split(strings.TrimRight(hosts, "/"), ",")}
 	config := k.config()
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Producer.Return.Successes = true
 	config.Producer.Retry.Max = 10
-	opened := make(chan error, 1)
-	go func() { opened <- k.open(config) }()
-	select {
-	case err := <-opened:
-		if err != nil {
-			return nil, err
-		}
-		return k, nil
-	case <-ctx.Done(): // sarama has no way to be told
-		go func() {
-			if <-opened == nil {
-				_ = k.close()
-			}
-		}()
-		return nil, ctx.Err()
+	if err := k.open(config); err != nil {
+		return nil, err
 	}
+	return k, nil
 }
 
 func (k *kafka) open(config *sarama.Config) (err error) {

@@ -37,11 +37,38 @@ func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 		return nil, fmt.Errorf("open broker: unknown scheme in %q", redacted(url))
 	}
 	b := newBroker(o)
-	b.backend, err = connect(ctx, url, &shared{opts: o, gap: b.noteGap, lost: &b.lost})
+	b.backend, err = within(ctx, func() (backend, error) {
+		return connect(ctx, url, &shared{opts: o, gap: b.noteGap, lost: &b.lost})
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open %s broker: %w", scheme, err)
 	}
 	return b, nil
+}
+
+// within returns when ctx ends, at the latest: a client that waits for an answer may have no way to be told. What it
+// opens nevertheless is closed.
+func within(ctx context.Context, connect func() (backend, error)) (backend, error) {
+	type result struct {
+		backend backend
+		err     error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		b, err := connect()
+		opened <- result{b, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.backend, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-opened; r.err == nil {
+				_ = r.backend.close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
 }
 
 // redacted is a URL without what could be a password.
