@@ -182,7 +182,10 @@ func (c *pgClaim) keep(o outcome) (outcome, error) {
 	if err != nil {
 		return o, err
 	}
-	if _, err := c.tx.ExecContext(ctx, `UPDATE `+c.store.table+` SET reply = $2 WHERE key = $1`, c.key, encodeOutcome(o)); err != nil {
+	// From now on it is kept: the handler may have taken longer than TTL.
+	_, err = c.tx.ExecContext(ctx, `UPDATE `+c.store.table+` SET reply = $2, expires = clock_timestamp() + $3::bigint * interval '1 microsecond'
+		WHERE key = $1`, c.key, encodeOutcome(o), c.store.opts.TTL.Microseconds())
+	if err != nil {
 		return o, err
 	}
 	return o, c.tx.Commit()

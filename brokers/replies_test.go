@@ -151,6 +151,24 @@ func TestRepliesExpire(t *testing.T) {
 	})
 }
 
+// TestRepliesAreKeptForTheirTTL: it begins when there is a reply, also where the handler took longer than that.
+func TestRepliesAreKeptForTheirTTL(t *testing.T) {
+	t.Parallel()
+	const ttl = 2 * time.Second
+	eachStore(t, func(t *testing.T, open func(brokers.RepliesOptions) *brokers.Replies) {
+		var runs atomic.Int64
+		r := keeping(t, open(brokers.RepliesOptions{TTL: ttl}), func(context.Context, int) (string, error) {
+			<-time.After(ttl + ttl/4) // its work
+			return fmt.Sprint("run ", runs.Add(1)), nil
+		})
+		for range 130 { // Postgres looks for what has expired once in a while
+			got, err := commands.Execute(commands.WithOnce(t.Context(), "k"), r, keep, 0)
+			require.NoError(t, err)
+			require.Equal(t, "run 1", got)
+		}
+	})
+}
+
 func TestHandlersTransaction(t *testing.T) {
 	t.Parallel()
 	ns := namespace()
