@@ -224,6 +224,47 @@ func TestHandlersTransaction(t *testing.T) {
 	}
 }
 
+// TestPostgresRepliesWithoutAConnection: a call does not outlast its ctx when handlers have all connections of the pool.
+func TestPostgresRepliesWithoutAConnection(t *testing.T) {
+	t.Parallel()
+	ns := namespace()
+	db := openEffects(t, postgresServer.find(t), ns)
+	replies, err := brokers.PostgresReplies(t.Context(), db, brokers.RepliesOptions{Namespace: ns, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	db.SetMaxOpenConns(1)
+	began, free := make(chan struct{}, 9), make(chan struct{})
+	r := keeping(t, replies, func(context.Context, int) (string, error) {
+		began <- struct{}{}
+		<-free
+		return "done", nil
+	})
+	call := func(ctx context.Context, once string) <-chan error {
+		c := make(chan error, 1)
+		go func() {
+			_, err := commands.Execute(commands.WithOnce(ctx, once), r, keep, 0)
+			c <- err
+		}()
+		return c
+	}
+	first := call(t.Context(), "first")
+	<-began
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	second := call(ctx, "second")
+	select {
+	case err := <-second:
+		require.Error(t, err)
+	case <-time.After(10 * time.Second):
+		assert.Fail(t, "the call outlasts its ctx")
+	}
+	assert.Empty(t, began)
+	close(free)
+	require.NoError(t, <-first)
+	for i := range 9 { // nobody has kept the connection
+		require.NoError(t, <-call(t.Context(), fmt.Sprint(i%3)))
+	}
+}
+
 func TestRepliesThatAreNotAvailable(t *testing.T) {
 	t.Parallel()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
