@@ -265,6 +265,21 @@ func TestPostgresRepliesWithoutAConnection(t *testing.T) {
 	}
 }
 
+// TestRepliesRefuseTimesThatRedisCannotKeep: else each request would be given back, for ever.
+func TestRepliesRefuseTimesThatRedisCannotKeep(t *testing.T) {
+	t.Parallel()
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	for _, o := range []brokers.RepliesOptions{
+		{TTL: -time.Hour}, {TTL: time.Millisecond - 1}, {Lease: -time.Hour}, {Lease: time.Millisecond - 1},
+	} {
+		_, err := brokers.RedisReplies(client, o)
+		require.Error(t, err, "%+v", o)
+	}
+	_, err := brokers.RedisReplies(client, brokers.RepliesOptions{TTL: time.Millisecond, Lease: time.Millisecond})
+	require.NoError(t, err)
+}
+
 func TestRepliesThatAreNotAvailable(t *testing.T) {
 	t.Parallel()
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
