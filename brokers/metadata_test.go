@@ -18,8 +18,9 @@ func TestMetadataKeys(t *testing.T) {
 		require.NoError(t, err)
 		long := strings.Repeat("k", 256)
 		for _, md := range []message.Metadata{
+			{"": "no key", "tenant": "acme"},
 			{strings.Repeat("k", 255): "long"},
-			{long: "longer", long + "1": "longest"},
+			{long: "longer", long + "1": "longest", "": ""},
 			{" a:b ": "c", "%41": "%41", "Case": "1", "case": "2"},
 		} {
 			published := make(chan error, 1)
