@@ -13,17 +13,19 @@ type clock struct {
 func (f *Fleet) stamp() int64 { return f.opts.now().UnixMicro() }
 
 // observe learns from an answer: echo is when the question left here, sent when the answer left there. The exchange
-// with the shortest way there and back says most; one that is much older has to make room, since clocks drift.
+// with the shortest way there and back says most; one that is much older has to make room, since clocks drift, and so
+// has one that excludes the new one, since then a clock was set.
 func (c *clock) observe(echo, sent, now int64, lease time.Duration) {
 	rtt := time.Duration(now-echo) * time.Microsecond
 	if echo == 0 || sent == 0 || rtt < 0 {
 		return
 	}
-	if !c.measured.IsZero() && rtt > c.rtt && time.Since(c.measured) < clockAge*lease {
+	offset := time.Duration((sent-echo)+(sent-now)) * time.Microsecond / 2
+	agree := (offset - c.offset).Abs() <= (rtt+c.rtt)/2
+	if !c.measured.IsZero() && rtt > c.rtt && time.Since(c.measured) < clockAge*lease && agree {
 		return
 	}
-	c.offset = time.Duration((sent-echo)+(sent-now)) * time.Microsecond / 2
-	c.rtt, c.measured = rtt, time.Now()
+	c.offset, c.rtt, c.measured = offset, rtt, time.Now()
 }
 
 // clockAge is how many leases a measurement counts.

@@ -25,6 +25,7 @@ type member struct {
 	serving  map[string]*served        // requests of its that are not answered, by its ID
 	gaps     int64                     // of its inbox, as it has said; -1 before that
 	clock    clock
+	doubted  time.Time // when it was last doubted
 }
 
 // service is a command that others execute.
