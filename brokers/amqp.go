@@ -90,12 +90,25 @@ func (r *rabbit) config() wmamqp.Config {
 	}
 }
 
+// Publish refuses what the client would cut off, to what may be another key.
 func (r *rabbit) Publish(topic string, messages ...*message.Message) error {
+	for _, m := range messages {
+		for k := range m.Metadata {
+			if len(k) > rabbitKey {
+				return fmt.Errorf("%w: %.20q… has %d", errRabbitKey, k, len(k))
+			}
+		}
+	}
 	return r.pubs.Publish(topic, messages...)
 }
 
-// transient: it refuses nothing that could be told from a channel that has gone.
-func (*rabbit) transient(error) bool { return true }
+// rabbitKey is how long the name of a header may be, in bytes.
+const rabbitKey = 255
+
+var errRabbitKey = errors.New("a metadata key has at most 255 bytes")
+
+// transient: the server refuses nothing that could be told from a channel that has gone.
+func (*rabbit) transient(err error) bool { return !errors.Is(err, errRabbitKey) }
 
 func (r *rabbit) subscribe(ctx context.Context, topic, group string, acked bool) (*source, error) {
 	queue := r.shared.opts.Namespace + "." + plainNames.topic(part(group)+"."+part(topic))

@@ -56,7 +56,7 @@ var rabbitGuarantees = Guarantees{
 	Acks:       "basic.ack, one message out at a time (prefetch 1). Publish waits for the confirm of each message, which is persistent.",
 	Restart: "exchange, queues and messages survive. Each subscription has a durable queue of its own, which outlives its connection by Retention, so that nothing is lost; " +
 		"it reconnects within about a second of the server's return. The adapter reconnects with a data race in its own fields, without consequence that we know of.",
-	Metadata: "any. Headers that are no strings are left out; the adapter's mark of a redelivery is taken off.",
+	Metadata: "any, with keys of up to 255 bytes: longer ones are refused. Headers that are no strings are left out; the adapter's mark of a redelivery is taken off.",
 	Topics:   "routing key `<topic>` on the direct exchange `<namespace>`; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
 	Growth: "the queue of a subscription is deleted with it, or after Retention without a consumer, and drops its oldest above MaxMessages. " +
 		"The queue of a group stays, with all that nobody takes.",

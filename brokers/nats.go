@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -260,7 +261,7 @@ func (c natsCoder) Marshal(topic string, m *message.Message) (*nats.Msg, error) 
 	header := make(nats.Header, len(m.Metadata)+1)
 	header[wmnats.WatermillUUIDHdr] = []string{escapeHeader(m.UUID)}
 	for k, v := range m.Metadata {
-		header[escapeHeader(k)] = []string{escapeHeader(v)}
+		header[cmp.Or(escapeHeader(k), emptyKey)] = []string{escapeHeader(v)}
 	}
 	return &nats.Msg{Subject: c.prefix + topic, Data: m.Payload, Header: header}, nil
 }
@@ -288,10 +289,16 @@ func (natsCoder) read(m *nats.Msg) (*message.Message, error) {
 			got.UUID = unescapeHeader(values[0])
 			continue
 		}
+		if k == emptyKey {
+			k = ""
+		}
 		got.Metadata[unescapeHeader(k)] = unescapeHeader(values[0])
 	}
 	return got, nil
 }
+
+// emptyKey stands for a key without a letter, which a header cannot have: nothing else is written so.
+const emptyKey = "%"
 
 // escapeHeader percent-encodes what is not printable ASCII, and the two letters that
 // mean something in a header or here.

@@ -28,10 +28,10 @@ type RepliesOptions struct {
 	// Namespace keeps programs apart that share a server: small letters, digits and inner dashes, at most 32. All processes that
 	// serve a command need the same. Default "leat".
 	Namespace string
-	// TTL is how long a reply is kept, at least: a request that comes again later is executed again. Default 24 h.
+	// TTL is how long a reply is kept, at least: a request that comes again later is executed again. Default 24 h, at least 1 ms.
 	TTL time.Duration
 	// Lease is for Redis: how long after a process was last heard of another one may execute its request. It is renewed
-	// while the handler runs. Default 30 s.
+	// while the handler runs. Default 30 s, at least 1 ms.
 	Lease time.Duration
 	// Logger hears of replies that could not be looked up or stored. Default slog.Default().
 	Logger *slog.Logger
@@ -44,14 +44,14 @@ func (o RepliesOptions) withDefaults() (RepliesOptions, error) {
 	if !legalNamespace.MatchString(o.Namespace) {
 		return o, fmt.Errorf("namespace %q: want small letters, digits and inner dashes, at most 32", o.Namespace)
 	}
-	if o.TTL < 0 || o.Lease < 0 {
-		return o, errors.New("negative TTL or Lease")
-	}
 	if o.TTL == 0 {
 		o.TTL = DefaultReplyTTL
 	}
 	if o.Lease == 0 {
 		o.Lease = DefaultReplyLease
+	}
+	if o.TTL < time.Millisecond || o.Lease < time.Millisecond { // which is what Redis counts in
+		return o, errors.New("TTL or Lease below 1 ms")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

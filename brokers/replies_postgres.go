@@ -83,16 +83,21 @@ func Tx(ctx context.Context) (*sql.Tx, bool) {
 func (p *pgReplies) begin(ctx context.Context, key, command string) (*outcome, claim, error) {
 	p.trim(ctx)
 	for {
-		// The end of ctx is the handler's to notice: what it completes nevertheless counts.
-		tx, err := p.db.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+		conn, err := p.db.Conn(ctx) // of which all may be in use
 		if err != nil {
 			return nil, nil, err
 		}
+		// The end of ctx is the handler's to notice: what it completes nevertheless counts.
+		tx, err := conn.BeginTx(context.WithoutCancel(ctx), &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+		if err != nil {
+			return nil, nil, errors.Join(err, conn.Close())
+		}
+		c := &pgClaim{p, conn, tx, key}
 		kept, mine, err := p.claim(ctx, tx, key, command)
 		if mine {
-			return nil, &pgClaim{p, tx, key}, nil
+			return nil, c, nil
 		}
-		_ = tx.Rollback()
+		c.abandon()
 		if err != nil || kept != nil {
 			return kept, nil, err
 		}
@@ -154,6 +159,7 @@ func (p *pgReplies) trim(ctx context.Context) {
 // pgClaim is a transaction that has inserted the key.
 type pgClaim struct {
 	store *pgReplies
+	conn  *sql.Conn // of the transaction
 	tx    *sql.Tx
 	key   string
 }
@@ -162,13 +168,16 @@ func (c *pgClaim) context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, txKey{}, c.tx)
 }
 
-func (c *pgClaim) abandon() { _ = c.tx.Rollback() }
+func (c *pgClaim) abandon() {
+	_ = c.tx.Rollback() // does nothing after Commit
+	_ = c.conn.Close()  // it goes back to the pool
+}
 
 // keepTimeout bounds how long keeping a reply takes.
 const keepTimeout = 30 * time.Second
 
 func (c *pgClaim) keep(o outcome) (outcome, error) {
-	defer c.abandon() // does nothing after Commit
+	defer c.abandon()
 	ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)
 	defer cancel()
 	statement := `RELEASE SAVEPOINT leat_handler`
@@ -186,7 +195,10 @@ func (c *pgClaim) keep(o outcome) (outcome, error) {
 	if err != nil {
 		return o, err
 	}
-	if _, err := c.tx.ExecContext(ctx, `UPDATE `+c.store.table+` SET reply = $2 WHERE key = $1`, c.key, encodeOutcome(o)); err != nil {
+	// From now on it is kept: the handler may have taken longer than TTL.
+	_, err = c.tx.ExecContext(ctx, `UPDATE `+c.store.table+` SET reply = $2, expires = clock_timestamp() + $3::bigint * interval '1 microsecond'
+		WHERE key = $1`, c.key, encodeOutcome(o), c.store.opts.TTL.Microseconds())
+	if err != nil {
 		return o, err
 	}
 	return o, c.tx.Commit()

@@ -151,6 +151,24 @@ func TestRepliesExpire(t *testing.T) {
 	})
 }
 
+// TestRepliesAreKeptForTheirTTL: it begins when there is a reply, also where the handler took longer than that.
+func TestRepliesAreKeptForTheirTTL(t *testing.T) {
+	t.Parallel()
+	const ttl = 2 * time.Second
+	eachStore(t, func(t *testing.T, open func(brokers.RepliesOptions) *brokers.Replies) {
+		var runs atomic.Int64
+		r := keeping(t, open(brokers.RepliesOptions{TTL: ttl}), func(context.Context, int) (string, error) {
+			<-time.After(ttl + ttl/4) // its work
+			return fmt.Sprint("run ", runs.Add(1)), nil
+		})
+		for range 130 { // Postgres looks for what has expired once in a while
+			got, err := commands.Execute(commands.WithOnce(t.Context(), "k"), r, keep, 0)
+			require.NoError(t, err)
+			require.Equal(t, "run 1", got)
+		}
+	})
+}
+
 func TestHandlersTransaction(t *testing.T) {
 	t.Parallel()
 	ns := namespace()
@@ -204,6 +222,62 @@ func TestHandlersTransaction(t *testing.T) {
 			assert.ErrorContains(t, err, "no transaction", "without a key there is none")
 		})
 	}
+}
+
+// TestPostgresRepliesWithoutAConnection: a call does not outlast its ctx when handlers have all connections of the pool.
+func TestPostgresRepliesWithoutAConnection(t *testing.T) {
+	t.Parallel()
+	ns := namespace()
+	db := openEffects(t, postgresServer.find(t), ns)
+	replies, err := brokers.PostgresReplies(t.Context(), db, brokers.RepliesOptions{Namespace: ns, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	db.SetMaxOpenConns(1)
+	began, free := make(chan struct{}, 9), make(chan struct{})
+	r := keeping(t, replies, func(context.Context, int) (string, error) {
+		began <- struct{}{}
+		<-free
+		return "done", nil
+	})
+	call := func(ctx context.Context, once string) <-chan error {
+		c := make(chan error, 1)
+		go func() {
+			_, err := commands.Execute(commands.WithOnce(ctx, once), r, keep, 0)
+			c <- err
+		}()
+		return c
+	}
+	first := call(t.Context(), "first")
+	<-began
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	second := call(ctx, "second")
+	select {
+	case err := <-second:
+		require.Error(t, err)
+	case <-time.After(10 * time.Second):
+		assert.Fail(t, "the call outlasts its ctx")
+	}
+	assert.Empty(t, began)
+	close(free)
+	require.NoError(t, <-first)
+	for i := range 9 { // nobody has kept the connection
+		require.NoError(t, <-call(t.Context(), fmt.Sprint(i%3)))
+	}
+}
+
+// TestRepliesRefuseTimesThatRedisCannotKeep: else each request would be given back, for ever.
+func TestRepliesRefuseTimesThatRedisCannotKeep(t *testing.T) {
+	t.Parallel()
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	for _, o := range []brokers.RepliesOptions{
+		{TTL: -time.Hour}, {TTL: time.Millisecond - 1}, {Lease: -time.Hour}, {Lease: time.Millisecond - 1},
+	} {
+		_, err := brokers.RedisReplies(client, o)
+		require.Error(t, err, "%+v", o)
+	}
+	_, err := brokers.RedisReplies(client, brokers.RepliesOptions{TTL: time.Millisecond, Lease: time.Millisecond})
+	require.NoError(t, err)
 }
 
 func TestRepliesThatAreNotAvailable(t *testing.T) {

@@ -60,10 +60,10 @@ func newMessage(id string, body []byte) *message.Message {
 // putExtras writes what travels as metadata with either codec.
 func putExtras(m message.Metadata, e *Envelope) {
 	if e.Deadline > 0 {
-		m[keyDeadline] = strconv.FormatInt(max(1, e.Deadline.Microseconds()), 10)
+		m[keyDeadline] = formatMicros(e.Deadline)
 	}
 	if e.Life > 0 {
-		m[keyLife] = strconv.FormatInt(max(1, e.Life.Microseconds()), 10)
+		m[keyLife] = formatMicros(e.Life)
 	}
 	if e.Depth > 0 {
 		m[keyDepth] = strconv.Itoa(e.Depth)
@@ -150,12 +150,20 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 	return nil
 }
 
+// maxLeft is the most that remains, as far as messages say: whoever waits for ever asks for more than a reader takes.
+const maxLeft = time.Duration(1<<62) / time.Microsecond * time.Microsecond
+
+// formatMicros writes a time that remains: something, if it is less than can be written.
+func formatMicros(d time.Duration) string {
+	return strconv.FormatInt(max(1, min(d, maxLeft).Microseconds()), 10)
+}
+
 func parseMicros(s string) (time.Duration, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
 		return 0, err
 	}
-	if n < 1 || n > int64(1<<62)/int64(time.Microsecond) {
+	if n < 1 || n > maxLeft.Microseconds() {
 		return 0, strconv.ErrRange
 	}
 	return time.Duration(n) * time.Microsecond, nil

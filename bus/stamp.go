@@ -33,11 +33,11 @@ func (p *presence) stamp(it *outItem) error {
 		p.clock.put(md, p.micros())
 	case ExecuteRequest:
 		if it.life > 0 {
-			left := it.life - (time.Since(p.link.made) - it.born)
+			left := min(it.life-(time.Since(p.link.made)-it.born), maxLeft)
 			if left <= 0 {
 				return errLate
 			}
-			md[keyDeadline] = strconv.FormatInt(max(1, left.Microseconds()), 10)
+			md[keyDeadline] = formatMicros(left)
 			md[keyExpires] = strconv.FormatInt(p.micros()+left.Microseconds(), 10)
 		}
 	}

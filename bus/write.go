@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -114,7 +113,7 @@ func (it *outItem) age(now time.Duration) error {
 	if e := carried(it.msg); e != nil {
 		e.Life = left
 	} else {
-		it.msg.Metadata[keyLife] = strconv.FormatInt(left.Microseconds(), 10)
+		it.msg.Metadata[keyLife] = formatMicros(left)
 	}
 	return nil
 }

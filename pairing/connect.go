@@ -92,6 +92,11 @@ func (c *Connection) Ready(ctx context.Context) error {
 		var ready <-chan struct{}
 		if link != nil && link.Context().Err() == nil {
 			ready = link.Ready()
+			select { // whatever ctx says
+			case <-ready:
+				return nil
+			default:
+			}
 		}
 		select {
 		case <-ready:

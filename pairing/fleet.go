@@ -184,12 +184,16 @@ func (f *Fleet) Channel() *bus.Channel { return f.channel }
 func (f *Fleet) Ready(ctx context.Context) error {
 	select {
 	case <-f.ready:
-		return nil
 	case <-f.closing:
-		return f.ended()
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	switch { // several may be true, and select takes any
+	case f.Err() != nil:
+		return f.ended()
+	case f.isReady():
+		return nil
+	}
+	return ctx.Err()
 }
 
 // Await waits until each of the commands is served by another process, and the registry, if there is one, can call it. A

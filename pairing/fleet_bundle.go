@@ -155,7 +155,8 @@ func (b *bundler) letter(l *letter) {
 	b.flag(fieldDurable, e.Durable)
 	b.text(fieldOnce, e.Once)
 	for k, v := range e.Metadata {
-		b.text(fieldMetaKey, k)
+		b.length(fieldMetaKey, len(k)) // an empty one too, or its value would be that of the key before
+		b.data = append(b.data, k...)
 		b.text(fieldMetaValue, v)
 	}
 }
@@ -298,7 +299,7 @@ func (p *pump) same(likely string, b []byte) string {
 func (l *letter) read(frame []byte) error {
 	u := unbundler{data: frame}
 	var body []byte
-	var key string
+	key := ownPrefix // until there is one: a value without a key is nobody's
 	e := &l.envelope
 	for len(u.data) > 0 {
 		f := field(u.data[0])
@@ -394,9 +395,12 @@ func (l *letter) fault() *bus.Fault {
 // maxMicros is more than any time that is waited for, in microseconds.
 const maxMicros = int64(1<<62) / int64(time.Microsecond)
 
+// ownPrefix begins the metadata keys that are leat's.
+const ownPrefix = "leat-"
+
 // entry takes an entry of metadata, unless it is leat's.
 func (l *letter) entry(key, value string) {
-	if key == "" || strings.HasPrefix(key, "leat-") {
+	if strings.HasPrefix(key, ownPrefix) {
 		return
 	}
 	if l.envelope.Metadata == nil {

@@ -53,6 +53,19 @@ func TestBundle(t *testing.T) {
 	}
 }
 
+// TestBundleKeepsMetadataApart: an entry with an empty key changes no other.
+func TestBundleKeepsMetadataApart(t *testing.T) {
+	md := message.Metadata{"tenant": "acme", "": "other", "empty": ""}
+	l := letter{process: process{"p1", "1-session"}, envelope: bus.Envelope{Type: bus.ExecuteRequest, ID: "1", Name: "x", Metadata: md}}
+	for range 20 { // maps have no order
+		got := bundles([]outItem{{letter: &l}}, maxBundle)
+		p := reader()
+		_, err := p.unbundle(got[0].Payload)
+		require.NoError(t, err)
+		require.Equal(t, md, p.letters[0].envelope.Metadata)
+	}
+}
+
 // TestBundlesAreBounded: a bundle ends before it gets long, and with the session that it is for; a long letter goes alone.
 func TestBundlesAreBounded(t *testing.T) {
 	var items []outItem

@@ -13,26 +13,29 @@ type clock struct {
 func (f *Fleet) stamp() int64 { return f.opts.now().UnixMicro() }
 
 // observe learns from an answer: echo is when the question left here, sent when the answer left there. The exchange
-// with the shortest way there and back says most; one that is much older has to make room, since clocks drift.
+// with the shortest way there and back says most; one that is much older has to make room, since clocks drift, and so
+// has one that excludes the new one, since then a clock was set.
 func (c *clock) observe(echo, sent, now int64, lease time.Duration) {
 	rtt := time.Duration(now-echo) * time.Microsecond
 	if echo == 0 || sent == 0 || rtt < 0 {
 		return
 	}
-	if !c.measured.IsZero() && rtt > c.rtt && time.Since(c.measured) < clockAge*lease {
+	offset := time.Duration((sent-echo)+(sent-now)) * time.Microsecond / 2
+	agree := (offset - c.offset).Abs() <= (rtt+c.rtt)/2
+	if !c.measured.IsZero() && rtt > c.rtt && time.Since(c.measured) < clockAge*lease && agree {
 		return
 	}
-	c.offset = time.Duration((sent-echo)+(sent-now)) * time.Microsecond / 2
-	c.rtt, c.measured = rtt, time.Now()
+	c.offset, c.rtt, c.measured = offset, rtt, time.Now()
 }
 
 // clockAge is how many leases a measurement counts.
 const clockAge = 10
 
-// left is the time until an instant of the other's clock, not less than it really is; false if it is not known.
+// left is the time until an instant of the other's clock, not less than it really is, or as much as is worth telling; false
+// if it is not known. A caller that waits for ever has an instant so far ahead that the difference of the clocks would not fit.
 func (c *clock) left(at, now int64) (time.Duration, bool) {
 	if at == 0 || c.measured.IsZero() {
 		return 0, false
 	}
-	return time.Duration(at-now)*time.Microsecond - c.offset + c.rtt/2, true
+	return time.Duration(min(at-now, maxMicros/2))*time.Microsecond - c.offset + c.rtt/2, true
 }

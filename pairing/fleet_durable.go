@@ -69,9 +69,9 @@ func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 	return nil
 }
 
-// goneFrom reports whether a process has surely gone, or begun anew. f.mu is held.
-func (f *Fleet) goneFrom(p process) bool {
-	m := f.members[p.id]
+// goneFrom reports whether the process that has sent l has surely gone, or begun anew. f.mu is held.
+func (f *Fleet) goneFrom(l *letter) bool {
+	p, m := l.process, f.members[l.id]
 	_, left := f.left[p.session]
 	switch {
 	case m != nil && m.session == p.session:
@@ -79,6 +79,8 @@ func (f *Fleet) goneFrom(p process) bool {
 	case left || m != nil && newer(m.session, p.session):
 		return true
 	}
-	// It is not known. If it were there, this one would have heard of it by now.
-	return !f.inDoubt() && time.Since(f.steady) > f.opts.Lease
+	// It is not known. If it were there, this one would have heard of it by now, unless it has only just begun: its request may
+	// be here before its hello.
+	since := time.Duration(f.stamp()-l.sent) * time.Microsecond
+	return !f.inDoubt() && min(since, time.Since(f.steady)) > f.opts.Lease
 }

@@ -46,7 +46,7 @@ type site struct {
 
 // subscriber is the depot's, of one site.
 type subscriber struct {
-	*depot
+	message.Subscriber
 	site *site
 }
 
@@ -54,7 +54,7 @@ func (s subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messag
 	if strings.Contains(topic, ".inbox.") {
 		ctx, s.site.endInbox = context.WithCancel(ctx)
 	}
-	return s.depot.Subscribe(ctx, topic)
+	return s.Subscriber.Subscribe(ctx, topic)
 }
 
 type siteOptions struct {
@@ -68,6 +68,11 @@ func (d *depot) site(t *testing.T, id string, options ...siteOptions) *site {
 }
 
 func (d *depot) siteOver(t *testing.T, pub message.Publisher, id string, options ...siteOptions) *site {
+	t.Helper()
+	return d.siteBetween(t, pub, d, id, options...)
+}
+
+func (d *depot) siteBetween(t *testing.T, pub message.Publisher, sub message.Subscriber, id string, options ...siteOptions) *site {
 	t.Helper()
 	var so siteOptions
 	if len(options) > 0 {
@@ -83,7 +88,7 @@ func (d *depot) siteOver(t *testing.T, pub message.Publisher, id string, options
 	s.Registry, err = commands.NewRegistry(so.config)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
-	s.fleet, err = pairing.NewFleet(t.Context(), pub, subscriber{d, s}, o)
+	s.fleet, err = pairing.NewFleet(t.Context(), pub, subscriber{sub, s}, o)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.fleet.Close() })
 	s.link, err = s.RegisterChannel(t.Context(), s.fleet.Channel())
@@ -382,6 +387,32 @@ func TestDurableForItsCallerOnlyIsRefused(t *testing.T) {
 	assert.Zero(t, d.queued())
 }
 
+// TestDurableNoMoreWhenWhoSaidSoHasLeft: of two versions of a program the one that made a command durable is withdrawn. Nobody takes
+// from its queue then, so calls go to those that are there.
+func TestDurableNoMoreWhenWhoSaidSoHasLeft(t *testing.T) {
+	t.Parallel()
+	d := newDepot()
+	caller, old, canary := d.site(t, "caller"), d.site(t, "old"), d.site(t, "canary")
+	isDurable := func() bool { all := caller.Commands(); return len(all) == 1 && all[0].Durable }
+	call := func() <-chan answer {
+		answers := make(chan answer, 1)
+		go func() {
+			sum, err := commands.Execute(t.Context(), caller.Registry, jobPlain, pairOf{1, 2})
+			answers <- answer{sum, err}
+		}()
+		return answers
+	}
+	require.NoError(t, commands.Register(t.Context(), old.Registry, jobPlain, add))
+	caller.can(t, "job.add")
+	assert.Equal(t, answer{3, nil}, got(t, call(), "the reply")) // behind all that old has said of its commands
+	canary.serve(t, add)
+	until(t, "it is durable", isDurable)
+	require.NoError(t, canary.fleet.Leave(t.Context()))
+	until(t, "the registry knows that it is not any more", func() bool { return !isDurable() })
+	assert.Equal(t, answer{3, nil}, got(t, call(), "the reply"))
+	assert.Zero(t, d.queued())
+}
+
 func TestDurableCommandOfAPairIsAnOrdinaryOne(t *testing.T) {
 	t.Parallel()
 	a, err := commands.NewRegistry(commands.Config{ID: "a"})
@@ -577,6 +608,63 @@ func TestDurableReplyToAProcessThatDied(t *testing.T) {
 		assert.Equal(t, uint64(1), w.fleet.Stats().Orphaned)
 		cancel()
 		require.ErrorIs(t, (<-c).err, context.Canceled)
+	})
+}
+
+// behind is a depot whose topics bring nothing of one process before it is told to.
+type behind struct {
+	*depot
+	on   string
+	free chan struct{}
+}
+
+func (b behind) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	in, err := b.depot.Subscribe(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan *message.Message)
+	go func() {
+		defer close(out)
+		for m := range in {
+			if strings.Contains(m.Metadata["leat-fleet-from"], b.on) || strings.Contains(string(m.Payload), b.on) {
+				m.Ack()
+				m = m.Copy()
+				select {
+				case <-b.free:
+				case <-ctx.Done():
+					return
+				}
+			}
+			select {
+			case out <- m:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out, nil
+}
+
+// TestDurableReplyToANewcomer: a worker whose topics lag behind its queue answers a process of which it has not heard yet.
+func TestDurableReplyToANewcomer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d, idle := newDepot(), newDepot()
+		t.Cleanup(func() { require.NoError(t, errors.Join(d.PubSub.Close(), idle.PubSub.Close())) })
+		late := behind{d, "newcomer", make(chan struct{})}
+		w := d.siteBetween(t, d, late, "w")
+		w.serve(t, add)
+		known := d.site(t, "known", siteOptions{fleet: func(o *pairing.FleetOptions) { o.Queue = idle.Queue }}) // takes nothing
+		known.serve(t, add)
+		time.Sleep(11 * time.Second) // the worker has heard of everybody who is there
+		caller := d.site(t, "newcomer")
+		caller.can(t, "job.add")
+		a := got(t, caller.call(t.Context(), 1, 2), "the reply")
+		assert.Equal(t, answer{3, nil}, a)
+		assert.Zero(t, w.fleet.Stats().Orphaned)
+		assert.Len(t, w.fleet.Members(), 1, "the worker knows the other one only")
+		close(late.free)
 	})
 }
 

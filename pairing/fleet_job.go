@@ -123,7 +123,7 @@ func (f *Fleet) respond(l *letter, reply bus.Envelope) bool {
 	since, replaced := time.Now(), false
 	for tries := 1; ; tries++ {
 		f.mu.Lock()
-		gone := f.goneFrom(l.process)
+		gone := f.goneFrom(l)
 		f.mu.Unlock()
 		if gone {
 			f.count.orphaned.Add(1)

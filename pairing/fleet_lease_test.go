@@ -255,6 +255,48 @@ func TestFleetClocks(t *testing.T) {
 	}
 }
 
+// TestFleetClockIsSet: a process whose clock is set, as it is when a machine goes on after a pause, loses a request with that, and
+// not all until its clock is measured again in its turn.
+func TestFleetClockIsSet(t *testing.T) {
+	t.Parallel()
+	for name, by := range map[string]struct{ caller, worker time.Duration }{"the caller's, back": {caller: -time.Hour}, "the worker's, on": {worker: time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ps := memory.New(memory.Options{})
+				var set atomic.Bool
+				clock := func(by time.Duration) pairing.FleetOptions {
+					return pairing.WithClock(pairing.FleetOptions{}, func() time.Time {
+						if set.Load() {
+							return time.Now().Add(by)
+						}
+						return time.Now()
+					})
+				}
+				caller, worker := join(t, ps, "caller", clock(by.caller)), join(t, ps, "worker", clock(by.worker))
+				serve(t, worker, "echo", func(_ context.Context, req json.RawMessage) (json.RawMessage, error) { return req, nil })
+				synctest.Wait()
+				set.Store(true)
+				failed := 0
+				for range 20 {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+					if _, err := caller.ExecuteRaw(ctx, "echo", nil); err != nil {
+						require.ErrorIs(t, err, commands.ErrTimeout)
+						failed++
+					}
+					cancel()
+				}
+				require.LessOrEqual(t, failed, 1)
+				require.InDelta(t, by.caller-by.worker, worker.fleet.Members()[0].ClockOffset, float64(time.Millisecond))
+				caller.end(t)
+				worker.end(t)
+				require.NoError(t, ps.Close())
+				synctest.Wait()
+			})
+		})
+	}
+}
+
 // hold keeps what goes to a process's inbox in the broker.
 func hold(m *member, to string) {
 	m.line.set(func() { m.line.hold = func(topic string) bool { return strings.HasSuffix(topic, ".inbox."+to) } })

@@ -25,11 +25,12 @@ type member struct {
 	serving  map[string]*served        // requests of its that are not answered, by its ID
 	gaps     int64                     // of its inbox, as it has said; -1 before that
 	clock    clock
+	doubted  time.Time // when it was last doubted
 }
 
 // service is a command that others execute.
 type service struct {
-	def     bus.Definition // as it was announced last
+	def     bus.Definition // as it was announced last by one of the servers
 	servers []*member      // at least one, unless it is durable
 	takers  int            // of the servers: those that take requests from the queue
 }
@@ -136,8 +137,12 @@ func (f *Fleet) unserve(m *member, id string) {
 	}
 	s.takes(old, -1)
 	s.servers = slices.DeleteFunc(slices.Clone(s.servers), func(o *member) bool { return o == m })
-	if len(s.servers) == 0 && !s.def.Durable { // else its requests wait for the next one
+	switch n := len(s.servers); {
+	case n == 0 && !s.def.Durable: // else its requests wait for the next one
 		delete(f.services, id)
+		f.dirty[id] = true
+	case n > 0 && !slices.ContainsFunc(s.servers, func(o *member) bool { def := o.commands[id]; return same(&def, &s.def) }):
+		s.def = s.servers[n-1].commands[id] // what only m has said goes with it: that it is durable, say
 		f.dirty[id] = true
 	}
 }

@@ -312,7 +312,7 @@ func (o *outbox) deliver(items []outItem) {
 }
 
 // unblock gives up the first of items, which was refused, if the broker takes the one behind it, and still not the
-// first then.
+// first then. No event overtakes another: there the broker has to take one that says nothing, in the place of the one behind.
 func (o *outbox) unblock(items *[]outItem, err error) bool {
 	if len(*items) == 1 {
 		o.mu.Lock()
@@ -324,7 +324,11 @@ func (o *outbox) unblock(items *[]outItem, err error) bool {
 	if len(*items) == 1 || (*items)[1].letter.last() {
 		return false
 	}
-	if o.publish((*items)[1:2], o.fleet.pub.Publish) != nil {
+	other, taken := (*items)[1:2], 2
+	if f := o.fleet; o.topic == f.names.events {
+		other, taken = []outItem{{letter: &letter{process: f.self, kind: kindProbe, thread: "events", sent: f.stamp()}}}, 1
+	}
+	if o.publish(other, o.fleet.pub.Publish) != nil {
 		return false
 	}
 	if again := o.publish((*items)[:1], o.fleet.pub.Publish); again != nil {
@@ -332,8 +336,8 @@ func (o *outbox) unblock(items *[]outItem, err error) bool {
 	} else {
 		o.out(1)
 	}
-	o.out(1)
-	*items = (*items)[2:]
+	o.out(taken - 1)
+	*items = (*items)[taken:]
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/leatbus/leat/bus"
 )
@@ -24,6 +25,7 @@ func (f *Fleet) serveRequest(l *letter, fx *effects) {
 	e := l.envelope
 	if left, known := m.clock.left(l.expires, f.stamp()); known && left <= 0 {
 		f.count.expired.Add(1)
+		f.doubt(m)
 		return
 	} else if known {
 		e.Deadline = min(left, orDefault(e.Deadline, left))
@@ -41,6 +43,15 @@ func (f *Fleet) serveRequest(l *letter, fx *effects) {
 	f.serving[s.id], m.serving[s.callerID] = s, s
 	e.ID = s.id
 	fx.deliver(e)
+}
+
+// doubt measures a member's clock again, of which a request says that it has expired: one of the clocks may have been set, and
+// all that follow would be dropped as well. f.mu is held.
+func (f *Fleet) doubt(m *member) {
+	if now := time.Now(); now.Sub(m.doubted) > f.opts.Lease/ticks {
+		m.doubted = now
+		f.post(m, &letter{kind: kindPing})
+	}
 }
 
 // fresh reports whether a request or event was not received before. The store is in memory and does not block.
