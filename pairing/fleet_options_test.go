@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
@@ -148,6 +149,38 @@ func TestFleetLimitIsTheBrokers(t *testing.T) {
 		require.Contains(t, []commands.Code{"", commands.Internal}, code(strconv.Itoa(n)))
 	}
 	require.Zero(t, caller.fleet.Stats().Unsent+w.fleet.Stats().Unsent)
+}
+
+// TestFleetReplyThatIsRefused: where nobody has said what the broker takes, a caller is told that the reply was too long for it.
+func TestFleetReplyThatIsRefused(t *testing.T) {
+	t.Parallel()
+	d := newDepot()
+	d.refuse = func(_ string, m *message.Message) error {
+		if len(m.Payload) > 1000 {
+			return errors.New("too long")
+		}
+		return nil
+	}
+	o := siteOptions{fleet: func(o *pairing.FleetOptions) { o.Lease = 300 * time.Millisecond }}
+	caller, w := d.site(t, "caller", o), d.site(t, "w", o)
+	serve := func(id string, n int) {
+		require.NoError(t, w.RegisterRaw(t.Context(), bus.Definition{ID: id}, func(context.Context, json.RawMessage) (json.RawMessage, error) {
+			return json.RawMessage(`"` + strings.Repeat("x", n) + `"`), nil
+		}))
+		caller.can(t, id)
+	}
+	serve("short", 10)
+	serve("long", 2000)
+	refused := make(chan error, 1)
+	go func() {
+		_, err := caller.ExecuteRaw(t.Context(), "long", nil)
+		refused <- err
+	}()
+	err := got(t, refused, "the end of the call")
+	require.ErrorIs(t, err, commands.ErrInternal)
+	require.ErrorContains(t, err, "too long")
+	_, err = caller.ExecuteRaw(t.Context(), "short", nil)
+	require.NoError(t, err)
 }
 
 func TestFleetSessions(t *testing.T) {
