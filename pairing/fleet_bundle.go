@@ -161,10 +161,14 @@ func (b *bundler) letter(l *letter) {
 	}
 }
 
-// size is about what a letter takes.
+// size is about what a letter takes, and not less.
 func (l *letter) size() int {
-	e := &l.envelope
-	n := 96 + len(l.kind) + len(l.thread) + len(l.body) + len(e.ID) + len(e.Thread) + len(e.Name) + len(e.Body) + len(e.Key) + len(e.Once)
+	return len(l.kind) + len(l.thread) + len(l.body) + sizeOfEnvelope(&l.envelope)
+}
+
+// sizeOfEnvelope is what the letter of an envelope takes.
+func sizeOfEnvelope(e *bus.Envelope) int {
+	n := 96 + len(e.ID) + len(e.Thread) + len(e.Name) + len(e.Body) + len(e.Key) + len(e.Once)
 	for k, v := range e.Metadata {
 		n += 8 + len(k) + len(v)
 	}

@@ -40,9 +40,9 @@ func unexecuted(f *bus.Fault) bool {
 // full. It is called by the link's writer.
 func (f *Fleet) request(e *bus.Envelope) error {
 	c := f.newCall(e)
-	if f.oversized(e) {
+	if n := f.oversized(e); n > 0 {
 		f.refuse(e.ID, &bus.Fault{Code: codeInvalid,
-			Message: fmt.Sprintf("the request has %d bytes, the fleet's limit is %d", len(e.Body), f.opts.MaxMessageBytes)})
+			Message: fmt.Sprintf("the request has %d bytes, the fleet's limit is %d", n, f.opts.MaxMessageBytes)})
 		return nil
 	}
 	begin := f.begin
@@ -70,7 +70,7 @@ func (f *Fleet) request(e *bus.Envelope) error {
 
 // tryRequest is request where it need not wait, and nothing has to be told to the registry, whose pump may be calling.
 func (f *Fleet) tryRequest(e *bus.Envelope) bool {
-	if f.oversized(e) {
+	if f.oversized(e) > 0 {
 		return false
 	}
 	c := f.newCall(e)
@@ -97,9 +97,15 @@ func (f *Fleet) newCall(e *bus.Envelope) *call {
 	return &call{letter: letter{process: f.self, envelope: *e}, deadline: time.Now().Add(orDefault(e.Deadline, f.opts.RequestTTL))}
 }
 
-// oversized reports whether the broker does not take the body.
-func (f *Fleet) oversized(e *bus.Envelope) bool {
-	return f.opts.MaxMessageBytes > 0 && len(e.Body) > f.opts.MaxMessageBytes
+// oversized returns how long the message of a request or reply is if the broker does not take it, else 0.
+func (f *Fleet) oversized(e *bus.Envelope) int {
+	if f.opts.MaxMessageBytes == 0 {
+		return 0
+	}
+	if n := headSize + len(f.self.id) + 2*len(f.self.session) + sizeOfEnvelope(e); n > f.opts.MaxMessageBytes {
+		return n
+	}
+	return 0
 }
 
 // begin picks a process and sends the call there, or answers it. It returns what to wait for if there is no room.

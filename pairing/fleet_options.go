@@ -47,8 +47,9 @@ type FleetOptions struct {
 	// QueueSize bounds the requests and events that wait to be published on one topic; answers have twice that. At the
 	// bound the channel takes no more, and its callers wait. Default 8,192.
 	QueueSize int
-	// MaxMessageBytes bounds the payload of a request or reply where the broker takes less than the registry does: a
-	// larger request fails as invalid, a larger reply as an internal error. Default 0: the registry's own bound only.
+	// MaxMessageBytes bounds the payload of a message with a request or reply, its metadata and some 250 bytes of the fleet's own
+	// included, where the broker takes less than the registry does: a larger request fails as invalid, a larger reply as an
+	// internal error. Default 0: the registry's own bound only.
 	MaxMessageBytes int
 	// CloseTimeout bounds how long Close waits for what is queued to be published, and then for the publisher and
 	// subscriber to end. Default 5 s.

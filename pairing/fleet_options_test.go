@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
@@ -106,6 +108,79 @@ func TestFleetTopicsAndLimits(t *testing.T) {
 	for name := range used {
 		require.Contains(t, []string{"test.inbox.a", "test.inbox.b", "test.discovery", "test.events"}, name)
 	}
+}
+
+// TestFleetLimitIsTheBrokers: a broker that takes payloads up to MaxMessageBytes is given none that is longer. So a call near the
+// limit succeeds or fails at once, for what is wrong with it.
+func TestFleetLimitIsTheBrokers(t *testing.T) {
+	t.Parallel()
+	const limit = 1000
+	d := newDepot()
+	d.refuse = func(_ string, m *message.Message) error {
+		if len(m.Payload) > limit {
+			return errors.New("too long")
+		}
+		return nil
+	}
+	o := siteOptions{fleet: func(o *pairing.FleetOptions) { o.MaxMessageBytes = limit }}
+	caller, w := d.site(t, "caller", o), d.site(t, "w", o)
+	pad := commands.Define[string, string]("pad", "")
+	require.NoError(t, commands.Register(t.Context(), w.Registry, pad, func(_ context.Context, s string) (string, error) {
+		n, _ := strconv.Atoi(s)
+		return strings.Repeat("x", n), nil
+	}))
+	caller.can(t, "pad")
+	code := func(req string) commands.Code {
+		codes := make(chan commands.Code, 1)
+		go func() {
+			if _, err := commands.Execute(t.Context(), caller.Registry, pad, req); err != nil {
+				codes <- commands.CodeOf(err)
+			}
+			close(codes)
+		}()
+		return got(t, codes, "the end of a call")
+	}
+	require.Empty(t, code(strings.Repeat(" ", limit/2)))
+	require.Empty(t, code(strconv.Itoa(limit/2)))
+	require.Equal(t, commands.InvalidRequest, code(strings.Repeat(" ", limit)))
+	require.Equal(t, commands.Internal, code(strconv.Itoa(limit)))
+	for n := limit / 2; n < limit; n += 7 {
+		require.Contains(t, []commands.Code{"", commands.InvalidRequest}, code(strings.Repeat(" ", n)))
+		require.Contains(t, []commands.Code{"", commands.Internal}, code(strconv.Itoa(n)))
+	}
+	require.Zero(t, caller.fleet.Stats().Unsent+w.fleet.Stats().Unsent)
+}
+
+// TestFleetReplyThatIsRefused: where nobody has said what the broker takes, a caller is told that the reply was too long for it.
+func TestFleetReplyThatIsRefused(t *testing.T) {
+	t.Parallel()
+	d := newDepot()
+	d.refuse = func(_ string, m *message.Message) error {
+		if len(m.Payload) > 1000 {
+			return errors.New("too long")
+		}
+		return nil
+	}
+	o := siteOptions{fleet: func(o *pairing.FleetOptions) { o.Lease = 300 * time.Millisecond }}
+	caller, w := d.site(t, "caller", o), d.site(t, "w", o)
+	serve := func(id string, n int) {
+		require.NoError(t, w.RegisterRaw(t.Context(), bus.Definition{ID: id}, func(context.Context, json.RawMessage) (json.RawMessage, error) {
+			return json.RawMessage(`"` + strings.Repeat("x", n) + `"`), nil
+		}))
+		caller.can(t, id)
+	}
+	serve("short", 10)
+	serve("long", 2000)
+	refused := make(chan error, 1)
+	go func() {
+		_, err := caller.ExecuteRaw(t.Context(), "long", nil)
+		refused <- err
+	}()
+	err := got(t, refused, "the end of the call")
+	require.ErrorIs(t, err, commands.ErrInternal)
+	require.ErrorContains(t, err, "too long")
+	_, err = caller.ExecuteRaw(t.Context(), "short", nil)
+	require.NoError(t, err)
 }
 
 func TestFleetSessions(t *testing.T) {

@@ -97,9 +97,9 @@ func (f *Fleet) settleIdle() {
 // reply sends the registry's answer to whoever has asked. It is called by the link's writer, and waits where that
 // one's outbox is full.
 func (f *Fleet) reply(e *bus.Envelope) error {
-	if f.oversized(e) {
+	if n := f.oversized(e); n > 0 {
 		e.Fault = &bus.Fault{Code: codeInternal,
-			Message: fmt.Sprintf("the reply has %d bytes, the fleet's limit is %d", len(e.Body), f.opts.MaxMessageBytes)}
+			Message: fmt.Sprintf("the reply has %d bytes, the fleet's limit is %d", n, f.opts.MaxMessageBytes)}
 		e.Body, e.Metadata = nil, nil
 	}
 	if f.worked(e) {
@@ -136,7 +136,7 @@ func (f *Fleet) sendReply(s *served, e *bus.Envelope, helped bool) {
 
 // tryReply is reply where it need not wait.
 func (f *Fleet) tryReply(e *bus.Envelope) bool {
-	if f.oversized(e) {
+	if f.oversized(e) > 0 {
 		return false
 	}
 	f.mu.Lock()
