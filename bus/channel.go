@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,10 @@ type Channel struct {
 	// Both sides measure how far their clocks are apart, and a request that arrives after its caller
 	// has stopped waiting is dropped unexecuted and counted (LinkStats.Expired).
 	Heartbeat time.Duration
+	// Draining is called by Bus.Drain before that refuses anything, and may take until ctx ends: where the peer stands
+	// for many, they are told not to choose this side any more, and what they have sent until then is taken. May be
+	// called more than once, at the same time too. May be nil.
+	Draining func(ctx context.Context)
 	// Closing is called once, by the link, when it begins to close and before what is queued
 	// is published: a transport that holds messages for a peer that has never come gives up
 	// on them here, rather than hold up the close. May be nil.

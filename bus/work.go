@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 )
 
@@ -36,8 +37,15 @@ func (w *work) wake() {
 // already running has caused is to be refused.
 func (b *Bus) Draining() bool { return b.work.draining.Load() }
 
-// Drain makes Draining true and waits until no work is left, or for ctx.
+// Drain lets the channels withdraw, makes Draining true, and waits until no work is left, or for ctx.
 func (b *Bus) Drain(ctx context.Context) error {
+	var withdrawing sync.WaitGroup
+	for _, l := range b.Links() {
+		if l.ch.Draining != nil {
+			withdrawing.Go(func() { l.ch.Draining(ctx) })
+		}
+	}
+	withdrawing.Wait()
 	b.work.draining.Store(true)
 	defer b.work.wake() // others may drain too, and there is one wake-up for all
 	for b.work.n.Load() > 0 {

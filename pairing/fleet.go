@@ -60,6 +60,7 @@ type Fleet struct {
 	back      time.Time                 // guarded by mu: when it did so again, after it had not for long
 	gaps      int64                     // guarded by mu: how often the inbox may have lost something
 	draining  bool                      // guarded by mu: new requests are refused
+	withdrawn int64                     // guarded by mu: the version since which it serves nothing
 	own       map[string]bus.Definition // guarded by mu: what the registry executes
 	version   int64                     // guarded by mu: of what the others are told of own
 	members   map[string]*member        // guarded by mu: the others, by ID

@@ -11,19 +11,14 @@ import (
 	"github.com/leatbus/leat/bus"
 )
 
-// Leave ends this process's part in the fleet in good order: the others are told that it serves nothing any more,
-// requests that still come are sent back, to be sent elsewhere; those that run are finished and their replies sent; then
-// it says goodbye and ends, and with it the link. Calls of its own registry that still wait fail then. When ctx ends
-// first it closes all the same, and returns an error that says what was left.
+// Leave ends this process's part in the fleet in good order: the others are told that it serves nothing any more and has
+// no listeners in groups; requests that still come are sent back, to be sent elsewhere; those that run are finished and their replies
+// sent, and events that the others had already meant for it are taken; then
+// it says goodbye and ends, and with it the link. Calls of its own registry that still wait fail then, and what its listeners
+// have yet to handle they handle without a fleet: Registry.Shutdown waits for both, withdraws from the fleet in the same way, and
+// is what a process that ends calls. When ctx ends first it closes all the same, and returns an error that says what was left.
 func (f *Fleet) Leave(ctx context.Context) error {
-	f.update(func(*effects) {
-		if !f.draining {
-			f.draining = true
-			f.stopQueues()
-			f.change(catalogue{Clear: true})
-		}
-		f.settleIdle()
-	})
+	f.withdraw(ctx)
 	finished := f.finished(ctx)
 	if finished {
 		finished = f.pass(ctx)
@@ -36,6 +31,41 @@ func (f *Fleet) Leave(ctx context.Context) error {
 		return errors.Join(err, f.end(bus.ErrClosed))
 	}
 	return f.end(bus.ErrClosed)
+}
+
+// withdraw tells the others not to choose this process any more, and returns when all have understood and what they had
+// chosen it for has come: at most a lease later, if one is not heard of, or the broker is away.
+func (f *Fleet) withdraw(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, f.opts.Lease)
+	defer cancel()
+	id, fl := bus.NewID(), &flushing{waits: make(map[process]bool), since: time.Now(), done: make(chan struct{})}
+	f.update(func(*effects) {
+		if !f.draining {
+			f.draining = true
+			f.stopQueues()
+			f.change(catalogue{Clear: true})
+			f.withdrawn = f.version
+		}
+		f.settleIdle()
+		if f.err != nil || !f.isReady() || len(f.members) == 0 {
+			close(fl.done)
+			return
+		}
+		for _, m := range f.members {
+			fl.waits[m.process] = true
+		}
+		fl.version = f.withdrawn
+		f.flushes[id] = fl
+		f.mark(id, fl)
+	})
+	defer f.update(func(*effects) { delete(f.flushes, id) })
+	select {
+	case <-fl.done:
+		f.pass(ctx) // into the queues of the listeners
+	case <-f.closing:
+	case <-ctx.Done():
+		f.log.Warn("not all have confirmed that this process leaves: what they have sent it may be lost", "error", ctx.Err().Error())
+	}
 }
 
 // finished waits until nothing is served any more. False if ctx ends first.

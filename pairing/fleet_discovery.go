@@ -213,6 +213,7 @@ func (f *Fleet) apply(m *member, what catalogue) {
 		f.serve(m, def)
 	}
 	f.seat(m, what)
+	f.settleOwed(m)
 	f.tellNews()
 }
 

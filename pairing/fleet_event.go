@@ -49,10 +49,18 @@ func (f *Fleet) received(l *letter, fx *effects) {
 }
 
 // flushing is a Flush of the registry's: it is answered when every process that was there has taken the events that
-// were emitted before. Guarded by Fleet.mu.
+// were emitted before. Or it is of a process that withdraws: then they answer when they know that, on the topic of events, behind
+// those that they had it in mind for. Guarded by Fleet.mu.
 type flushing struct {
-	waits map[process]bool // this one is among them: its own marker has to come back
-	since time.Time
+	waits   map[process]bool // for a registry this one is among them: its own marker has to come back
+	since   time.Time
+	version int64         // of the catalogue that the others have to know; 0 for a registry
+	done    chan struct{} // closed when all have answered; nil for a registry
+}
+
+// mark sends the marker of a Flush. f.mu is held.
+func (f *Fleet) mark(id string, fl *flushing) {
+	f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id, version: fl.version}})
 }
 
 // flush asks all processes to say when they have come so far.
@@ -67,13 +75,26 @@ func (f *Fleet) flush(id string) {
 		fl.waits[m.process] = true
 	}
 	f.flushes[id] = fl
-	f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id}})
+	f.mark(id, fl)
 }
 
 // flushAsked answers a marker of another process's: the pump has handed over every event before it. f.mu is held.
 func (f *Fleet) flushAsked(l *letter, fx *effects) {
-	if m := f.meet(l, fx); m != nil {
+	switch m := f.meet(l, fx); {
+	case m == nil:
+	case l.version == 0:
 		f.post(m, &letter{kind: kindFlushed, thread: l.thread})
+	default:
+		m.owed, m.owedFor = l.thread, l.version
+		f.settleOwed(m)
+	}
+}
+
+// settleOwed answers a member that withdraws, once that is known. f.mu is held.
+func (f *Fleet) settleOwed(m *member) {
+	if m.owed != "" && m.version >= m.owedFor {
+		f.mail(f.events, outItem{letter: &letter{kind: kindFlushed, thread: m.owed}})
+		m.owed = ""
 	}
 }
 
@@ -85,6 +106,10 @@ func (f *Fleet) flushedBy(id string, fl *flushing, who process, fx *effects) {
 	delete(fl.waits, who)
 	if len(fl.waits) == 0 {
 		delete(f.flushes, id)
+		if fl.done != nil {
+			close(fl.done)
+			return
+		}
 		fx.deliver(bus.Envelope{Type: bus.Flushed, Thread: id})
 	}
 }
@@ -97,6 +122,6 @@ func (f *Fleet) repeatFlushes(now time.Time) {
 			delete(f.flushes, id)
 			continue
 		}
-		f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id}})
+		f.mark(id, fl)
 	}
 }

@@ -26,6 +26,8 @@ type member struct {
 	gaps     int64                     // of its inbox, as it has said; -1 before that
 	clock    clock
 	doubted  time.Time // when it was last doubted
+	owed     string    // its marker that is not answered yet; else empty
+	owedFor  int64     // the version that has to be known first
 }
 
 // service is a command that others execute.

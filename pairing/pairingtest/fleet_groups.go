@@ -27,6 +27,8 @@ func fleetListenerGroups() []fleetStatement {
 		{"a_group_that_nobody_serves", groupOfNobody, nil},
 		{"listeners_come_and_go", groupMembersComeAndGo, nil},
 		{"one_leaves_and_one_dies_under_load", groupDepartures, nil},
+		{"who_shuts_down_loses_none_and_what_his_listeners_emit_arrives", retirement, nil},
+		{"who_leaves_loses_none", leaving, nil},
 		{"redelivered_three_times", groupsThrice, nil},
 		{"what_is_emitted_while_it_attaches_runs_once_at_most", groupWhileAttaching, nil},
 		{"nonsense_about_groups_is_rejected", groupNonsense, nil},
