@@ -41,6 +41,8 @@ var (
 	divided = events.Define[int]("math.divided")
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 func main() {
 	over := flag.String("over", "memory", "a broker's name, or its URL")
 	flag.Parse()
@@ -52,7 +54,7 @@ func main() {
 		url = known
 	}
 
-	b, err := brokers.Open(ctx, url, brokers.Options{Namespace: "leat-examples"}) // the one line
+	b, err := brokers.Open(ctx, url, brokers.Options{Namespace: "leat-examples", Logger: quiet}) // the one line
 	check(err)
 
 	// The rest is the same over all of them. In production, the two registries are in two processes.
@@ -62,7 +64,6 @@ func main() {
 }
 
 func run(ctx context.Context, b *brokers.Broker) error {
-	quiet := slog.New(slog.DiscardHandler)
 	app := must(commands.NewRegistry(commands.Config{ID: "app", Logger: quiet}))
 	worker := must(commands.NewRegistry(commands.Config{ID: "worker", Logger: quiet}))
 	defer app.Close()

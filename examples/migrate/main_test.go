@@ -48,7 +48,7 @@ func TestNoBroker(t *testing.T) {
 	t.Parallel()
 	r := program.Run(t, program.Build(t, "."), program.Options{}, "-over", "nats://127.0.0.1:1")
 	assert.Empty(t, r.Stdout)
-	assert.Contains(t, r.Stderr, "migrate: open nats broker: ")
+	assert.Contains(t, r.Stderr, "migrate: open broker nats://127.0.0.1:1: ")
 	assert.Equal(t, 1, r.Status)
 }
 
