@@ -1,14 +1,12 @@
 package brokers_test
 
 import (
-	"context"
 	"flag"
 	"log/slog"
 	"runtime"
 	"strconv"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 )
 
@@ -18,7 +16,6 @@ func TestMain(m *testing.M) {
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
 		_ = parallel.Value.Set("4") // they wait for brokers most of the time
 	}
-	redis.SetLogger(quiet{}) // tests break its connections on purpose
 	slog.SetDefault(silent)
 	// sarama's metrics have one goroutine for the process, which nothing ends.
 	metrics := goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick")
@@ -28,7 +25,3 @@ func TestMain(m *testing.M) {
 	groups := goleak.IgnoreTopFunction("github.com/twmb/franz-go/pkg/kfake.(*group).manage")
 	goleak.VerifyTestMain(m, metrics, reconnecting, groups)
 }
-
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}

@@ -25,8 +25,8 @@ type Options struct {
 	// Small letters, digits and inner dashes, at most 32. Default "leat".
 	Namespace string
 	// Logger hears of what is skipped, dropped, lost and found again. What the
-	// adapters say besides goes to it at Debug; Redis' client prints of its own what it cannot dial, see
-	// redis.SetLogger. Default slog.Default().
+	// adapters say besides goes to it at Debug. Redis' client has one logger for the process, which the first Open of
+	// a Redis sets to slog.Default() at Debug: redis.SetLogger after that sets another. Default slog.Default().
 	Logger *slog.Logger
 	// AckWait is how long a message of a Queue may be out before another
 	// consumer gets it: longer than the slowest handler takes, or that runs twice. On

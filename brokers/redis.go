@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 
 	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -24,6 +26,7 @@ func openRedis(ctx context.Context, url string, s *shared) (backend, error) {
 		return nil, err
 	}
 	options.ContextTimeoutEnabled = true
+	hushRedis()
 	options.ClientName = "leat-" + s.opts.Namespace
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {
@@ -35,6 +38,18 @@ func openRedis(ctx context.Context, url string, s *shared) (backend, error) {
 		return nil, errors.Join(err, client.Close())
 	}
 	return &redisStreams{shared: s, client: client, pub: pub}, nil
+}
+
+// hushRedis has the client log at Debug, as the adapters do: it has one logger for all clients of the process, which
+// prints to standard error each connection that is closed while it reads, as that of a subscription which ends is.
+var hushRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
+
+type redisLog struct{}
+
+func (redisLog) Printf(ctx context.Context, format string, args ...any) {
+	if log := slog.Default(); log.Enabled(ctx, slog.LevelDebug) {
+		log.DebugContext(ctx, fmt.Sprintf(format, args...))
+	}
 }
 
 func (r *redisStreams) key(topic string) string { return r.shared.opts.Namespace + ":" + topic }
