@@ -23,8 +23,8 @@ type rabbit struct {
 	pubs   *rabbitPublishers
 }
 
-func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
-	r := &rabbit{shared: s, dialer: newDialer(ctx)}
+func openAMQP(_ context.Context, url string, s *shared) (backend, error) {
+	r := &rabbit{shared: s, dialer: s.dialer}
 	config := wmamqp.ConnectionConfig{
 		AmqpURI: url,
 		AmqpConfig: &amqp.Config{
@@ -48,9 +48,6 @@ func openAMQP(ctx context.Context, url string, s *shared) (backend, error) {
 		return nil, errors.Join(err, r.in.Close())
 	}
 	r.pubs = newRabbitPublishers(r.config(), r.out, log)
-	if !r.dialer.opened() {
-		return nil, errors.Join(ctx.Err(), r.close())
-	}
 	return r, nil
 }
 

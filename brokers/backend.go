@@ -72,6 +72,8 @@ type shared struct {
 	// gap tells that messages may have been lost by every subscription.
 	gap  func(why string)
 	lost *atomic.Uint64
+	// dialer makes the connections of clients that ctx of Open does not reach. Open holds it.
+	dialer *dialer
 }
 
 // gate keeps an adapter from sending on a channel that it has closed: the NATS

@@ -52,7 +52,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	return tracked, nil
 }
 
-// opened ends the hold of Open's ctx. False if that has ended.
+// opened ends the hold of Open's ctx. False if that has ended, and what was open with it.
 func (d *dialer) opened() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -29,8 +29,7 @@ func openJetStream(ctx context.Context, url string, s *shared) (backend, error) 
 	_, address, _ := strings.Cut(url, "://")
 	// Nothing is buffered while disconnected: a server that has just come back has no JetStream yet, and what is
 	// sent then is heard of only when its confirmation is overdue.
-	dialer := newDialer(ctx)
-	conn, _, err := connectNATS(ctx, "nats://"+address, s, dialer, nats.ReconnectBufSize(-1))
+	conn, _, err := connectNATS(ctx, "nats://"+address, s, s.dialer, nats.ReconnectBufSize(-1))
 	if err != nil {
 		return nil, err
 	}
@@ -38,9 +37,6 @@ func openJetStream(ctx context.Context, url string, s *shared) (backend, error) 
 	if err := j.open(ctx); err != nil {
 		conn.Close()
 		return nil, err
-	}
-	if !dialer.opened() {
-		return nil, errors.Join(ctx.Err(), j.close())
 	}
 	return j, nil
 }

@@ -23,7 +23,7 @@ type kafka struct {
 	made      sync.Map // topics that are known to exist
 }
 
-func openKafka(ctx context.Context, url string, s *shared) (backend, error) {
+func openKafka(_ context.Context, url string, s *shared) (backend, error) {
 	_, hosts, _ := strings.Cut(url, "://")
 	if hosts = strings.TrimRight(hosts, "/"); hosts == "" {
 		return nil, errNoHost
@@ -33,13 +33,9 @@ func openKafka(ctx context.Context, url string, s *shared) (backend, error) {
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Producer.Return.Successes = true
 	config.Producer.Retry.Max = 10
-	dialer := newDialer(ctx) // sarama has no other way to be told
-	config.Net.Proxy.Enable, config.Net.Proxy.Dialer = true, dialer
+	config.Net.Proxy.Enable, config.Net.Proxy.Dialer = true, s.dialer // sarama has no other way to be told of ctx
 	if err := k.open(config); err != nil {
 		return nil, err
-	}
-	if !dialer.opened() {
-		return nil, errors.Join(ctx.Err(), k.close())
 	}
 	return k, nil
 }

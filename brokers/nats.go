@@ -30,7 +30,7 @@ type natsCore struct {
 func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
 	// Without a buffer for what is published while disconnected, Publish says
 	// so, and whoever waits for an answer hears of it at once.
-	socket := &natsSocket{dialer: newDialer(ctx)}
+	socket := &natsSocket{dialer: s.dialer}
 	conn, slow, err := connectNATS(ctx, url, s, socket, nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.gap(fmt.Sprintf("disconnected: %v", err)) }))
 	if err != nil {
@@ -45,9 +45,6 @@ func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
 	if err != nil {
 		conn.Close()
 		return nil, err
-	}
-	if !socket.opened() {
-		return nil, errors.Join(ctx.Err(), n.close())
 	}
 	return n, nil
 }

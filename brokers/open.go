@@ -45,7 +45,11 @@ func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 		return nil, fmt.Errorf("open broker %s: %w", redacted(url), err)
 	}
 	b := newBroker(o)
-	b.backend, err = connect(ctx, url, &shared{opts: o, gap: b.noteGap, lost: &b.lost})
+	dialer := newDialer(ctx)
+	b.backend, err = connect(ctx, url, &shared{opts: o, gap: b.noteGap, lost: &b.lost, dialer: dialer})
+	if held := dialer.opened(); !held && err == nil {
+		err = errors.Join(ctx.Err(), b.backend.close())
+	}
 	if err != nil {
 		if why := ctx.Err(); why != nil && !errors.Is(err, why) {
 			err = fmt.Errorf("%w: %w", why, err)

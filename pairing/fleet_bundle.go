@@ -101,9 +101,14 @@ func (b *bundler) flag(f field, set bool) {
 
 func (b *bundler) text(f field, s string) {
 	if s != "" {
-		b.length(f, len(s))
-		b.data = append(b.data, s...)
+		b.always(f, s)
 	}
+}
+
+// always writes a text whose being there says something, also if it is empty.
+func (b *bundler) always(f field, s string) {
+	b.length(f, len(s))
+	b.data = append(b.data, s...)
 }
 
 func (b *bundler) bytes(f field, p []byte) {
@@ -142,8 +147,7 @@ func (b *bundler) letter(l *letter) {
 	b.text(fieldName, e.Name)
 	b.bytes(fieldBody, e.Body)
 	if e.Fault != nil {
-		b.length(fieldFaultCode, len(e.Fault.Code)) // which says that it failed, so that no failure is read as a success
-		b.data = append(b.data, e.Fault.Code...)
+		b.always(fieldFaultCode, e.Fault.Code) // it failed: no failure is to be read as a success
 		b.text(fieldFaultMessage, e.Fault.Message)
 		b.flag(fieldUnrouted, e.Fault.Unrouted)
 	}
@@ -155,8 +159,7 @@ func (b *bundler) letter(l *letter) {
 	b.flag(fieldDurable, e.Durable)
 	b.text(fieldOnce, e.Once)
 	for k, v := range e.Metadata {
-		b.length(fieldMetaKey, len(k)) // an empty one too, or its value would be that of the key before
-		b.data = append(b.data, k...)
+		b.always(fieldMetaKey, k) // or its value would be that of the key before
 		b.text(fieldMetaValue, v)
 	}
 }

@@ -31,6 +31,11 @@ func disconnected(channel string) *bus.Fault {
 	return &bus.Fault{Code: codeDisconnected, Message: fmt.Sprintf("channel %q: the process that the call waits on has gone", channel)}
 }
 
+// unsendable is what a caller gets in place of a reply that the broker does not take.
+func unsendable(err error) *bus.Fault {
+	return &bus.Fault{Code: codeInternal, Message: "the reply could not be sent: " + err.Error()}
+}
+
 // unexecuted reports whether a fault says that no handler has seen the request.
 func unexecuted(f *bus.Fault) bool {
 	return f != nil && f.Unrouted && (f.Code == codeNotFound || f.Code == codeDisconnected)

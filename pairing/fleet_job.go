@@ -136,7 +136,7 @@ func (f *Fleet) respond(l *letter, reply bus.Envelope) bool {
 		if tries > 3 && !replaced && f.refused(l.process, reply) {
 			f.log.Warn("a reply that the broker does not take was replaced", "command", l.envelope.Name, "error", err.Error())
 			reply.Body, reply.Metadata, replaced = nil, nil, true
-			reply.Fault = &bus.Fault{Code: codeInternal, Message: "the reply could not be sent: " + err.Error()}
+			reply.Fault = unsendable(err)
 			continue
 		}
 		if time.Since(since) > f.opts.Lease || !f.rest(tries) {

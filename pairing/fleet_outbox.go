@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-
-	"github.com/leatbus/leat/bus"
 )
 
 // outbox is the bounded queue in front of one topic, and the goroutine that publishes what is in it: in order, and
@@ -369,8 +367,8 @@ func (o *outbox) give(items []outItem, err error) {
 	o.fleet.unsent(o.topic, items, err)
 	for _, it := range items {
 		if l := it.letter; l.executed() && l.envelope.Fault == nil { // its caller waits; a refusal may be short enough
-			fault := &bus.Fault{Code: codeInternal, Message: "the reply could not be sent: " + err.Error()}
-			o.push(outItem{kind: itemAnswer, letter: &letter{process: l.process, to: l.to, sent: l.sent, envelope: response(l.envelope.Thread, fault)}})
+			refusal := letter{process: l.process, to: l.to, sent: l.sent, envelope: response(l.envelope.Thread, unsendable(err))}
+			o.push(outItem{kind: itemAnswer, letter: &refusal})
 		}
 	}
 }

@@ -109,22 +109,10 @@ type traced struct{ message.Subscriber }
 type traceKey struct{}
 
 func (s traced) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
-	in, err := s.Subscriber.Subscribe(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	out := make(chan *message.Message)
-	go func() {
-		defer close(out)
-		for m := range in {
-			m.SetContext(context.WithValue(m.Context(), traceKey{}, m.UUID))
-			select {
-			case out <- m:
-			case <-ctx.Done():
-			}
-		}
-	}()
-	return out, nil
+	return relayed(ctx, s.Subscriber, topic, func(m *message.Message) *message.Message {
+		m.SetContext(context.WithValue(m.Context(), traceKey{}, m.UUID))
+		return m
+	})
 }
 
 // A half whose subscriber is decorated gets messages like any others, and dedupes by ID. Then a request keeps no ID that was

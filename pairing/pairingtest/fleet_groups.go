@@ -257,32 +257,14 @@ func groupDepartures(k *fleetKit) {
 	}
 	l := k.shared(closes.Registry, "g", "e", sum)
 	k.groupAt(emitter, "g", stays, leaves, dies, closes)
-	next := 0
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if emitter.Events().EmitRaw(k.ctx, "e", encoded(strconv.Itoa(next))) == nil {
-				next++
-			}
-			if next%100 == 0 { // at the pace of the broker, so that nothing is dropped
-				_ = stays.Events().Flush(k.ctx)
-			}
-		}
-	}()
+	stop := k.flow(emitter)
 	k.eventually("events come", func() bool { return sum.len() > 50 })
 	l.Close()
 	require.NoError(k.t, leaves.fleet.Leave(k.ctx))
 	dies.net.cut.Store(true)
 	k.groupAt(emitter, "g", stays)
-	close(stop)
-	<-stopped
-	first := next
+	first := stop()
+	next := first
 	for ; next < first+100; next++ {
 		k.emit(emitter.Registry, "e", strconv.Itoa(next))
 	}

@@ -3,8 +3,10 @@ package pairingtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,8 +15,7 @@ import (
 
 // flow emits "e" at each of the nodes, at the pace of the broker, until it is stopped: that returns how many there were.
 func (k *fleetKit) flow(nodes ...*node) (stop func() int) {
-	var mu sync.Mutex
-	next := 0
+	var next atomic.Int64
 	stopped := make(chan struct{})
 	var flowing sync.WaitGroup
 	for _, n := range nodes {
@@ -25,11 +26,8 @@ func (k *fleetKit) flow(nodes ...*node) (stop func() int) {
 					return
 				default:
 				}
-				mu.Lock()
-				payload := encoded(strconv.Itoa(next))
-				next++
-				mu.Unlock()
-				if err := n.Events().EmitRaw(k.ctx, "e", payload); err != nil {
+				payload := strconv.FormatInt(next.Add(1)-1, 10)
+				if err := n.Events().EmitRaw(k.ctx, "e", encoded(payload)); err != nil {
 					k.t.Errorf("emit: %v", err)
 				}
 				if i%50 == 0 { // so that nothing is dropped
@@ -41,8 +39,24 @@ func (k *fleetKit) flow(nodes ...*node) (stop func() int) {
 	return func() int {
 		close(stopped)
 		flowing.Wait()
-		return next
+		return int(next.Load())
 	}
+}
+
+// departing ends the leavers one after the other while events come, requires that the group has handled each event once, and
+// returns how many there were.
+func (k *fleetKit) departing(emitters []*node, stays *node, leavers []*node, sum *tally, end func(*node) error) (count int) {
+	k.t.Helper()
+	stop := k.flow(emitters...)
+	for _, n := range leavers {
+		before := sum.len()
+		k.eventually("events come", func() bool { return sum.len() > before+50 })
+		require.NoError(k.t, end(n))
+	}
+	count = stop()
+	k.still(append(registries(emitters...), stays.Registry)...)
+	k.once(sum, count, 1, "the group")
+	return count
 }
 
 // retirement has members of a group leave in good order, one after the other, while events come.
@@ -64,15 +78,7 @@ func retirement(k *fleetKit) {
 	for _, n := range emitters {
 		k.groupAt(n, "g", all[2:]...)
 	}
-	stop := k.flow(emitters...)
-	for _, n := range leavers {
-		before := sum.len()
-		k.eventually("events come", func() bool { return sum.len() > before+50 })
-		require.NoError(k.t, n.Shutdown(k.ctx))
-	}
-	count := stop()
-	k.still(append(registries(emitters...), stays.Registry)...)
-	k.once(sum, count, 1, "the group")
+	count := k.departing(emitters, stays, leavers, sum, func(n *node) error { return n.Shutdown(k.ctx) })
 	k.once(answers, count, 1, "what the listeners have emitted")
 }
 
@@ -87,14 +93,5 @@ func leaving(k *fleetKit) {
 	for _, n := range emitters {
 		k.groupAt(n, "g", all[2:]...)
 	}
-	stop := k.flow(emitters...)
-	for _, n := range leavers {
-		before := sum.len()
-		k.eventually("events come", func() bool { return sum.len() > before+50 })
-		require.NoError(k.t, n.fleet.Leave(k.ctx))
-		require.NoError(k.t, n.Shutdown(k.ctx))
-	}
-	count := stop()
-	k.still(append(registries(emitters...), stays.Registry)...)
-	k.once(sum, count, 1, "the group")
+	k.departing(emitters, stays, leavers, sum, func(n *node) error { return errors.Join(n.fleet.Leave(k.ctx), n.Shutdown(k.ctx)) })
 }
