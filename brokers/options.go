@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"regexp"
 	"time"
+
+	"github.com/leatbus/leat/internal/logging"
 )
 
 // Defaults of [Options].
@@ -68,6 +70,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	o.Logger = logging.Guard(o.Logger)
 	for _, d := range []struct {
 		name     string
 		value    *time.Duration

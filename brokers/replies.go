@@ -15,6 +15,7 @@ import (
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
+	"github.com/leatbus/leat/internal/logging"
 )
 
 // Defaults of [RepliesOptions].
@@ -56,6 +57,7 @@ func (o RepliesOptions) withDefaults() (RepliesOptions, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	o.Logger = logging.Guard(o.Logger)
 	return o, nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/logging"
 )
 
 // Options configures a [Bus]. The zero value works.
@@ -41,7 +43,8 @@ type Options struct {
 	// published and for its publisher and subscriber to end. Default 5 s.
 	CloseTimeout time.Duration
 	// Logger gets what nobody else is told: rejected messages, dropped events,
-	// panics. Default slog.Default().
+	// panics. Values are cut at 1 KiB, and what does not print is escaped. Of lines with one text, 16 go through at once
+	// and one each second after that, for each link; "suppressed" says how many did not. Default slog.Default().
 	Logger *slog.Logger
 }
 
@@ -129,7 +132,7 @@ func New(o Options) *Bus {
 	o = o.withDefaults()
 	b := &Bus{
 		opts:    o,
-		log:     o.Logger.With("bus", o.ID),
+		log:     logging.Guard(o.Logger).With("bus", o.ID),
 		readers: len(o.Inbound)+len(o.Handler) > 0,
 		events:  newEventLog(o.EventTTL, o.DedupeKeys),
 		minted:  newEventIDs(),
@@ -146,7 +149,7 @@ func (b *Bus) ID() string { return b.opts.ID }
 // Options returns the options with their defaults filled in.
 func (b *Bus) Options() Options { return b.opts }
 
-// Logger returns the logger of the bus.
+// Logger returns the logger of the bus: Options.Logger, with the bounds that are stated there.
 func (b *Bus) Logger() *slog.Logger { return b.log }
 
 // Use adds a layer for links attached from now on.

@@ -159,7 +159,7 @@ func formatMicros(d time.Duration) string {
 }
 
 func parseMicros(s string) (time.Duration, error) {
-	n, err := strconv.ParseInt(s, 10, 64)
+	n, err := strconv.ParseInt(brief(s), 10, 64)
 	if err != nil {
 		return 0, err
 	}
@@ -183,6 +183,6 @@ func parseGroups(s string) (*GroupSet, error) {
 }
 
 func parseCount(s string) (int, error) {
-	n, err := strconv.ParseUint(s, 10, 16)
+	n, err := strconv.ParseUint(brief(s), 10, 16)
 	return int(n), err
 }

@@ -92,11 +92,11 @@ func (e *Envelope) fits() error {
 	s, ok := e.Type.shape()
 	switch {
 	case !ok:
-		return fmt.Errorf("unknown message type %q", e.Type)
+		return fmt.Errorf("unknown message type %q", brief(string(e.Type)))
 	case s.thread != (e.Thread != ""):
-		return fmt.Errorf("%s: thread %q", e.Type, e.Thread)
+		return fmt.Errorf("%s: thread %q", e.Type, brief(e.Thread))
 	case s.name != (e.Name != ""):
-		return fmt.Errorf("%s: name %q", e.Type, e.Name)
+		return fmt.Errorf("%s: name %q", e.Type, brief(e.Name))
 	case e.Fault != nil && (!s.fault || e.Fault.Code == "" || e.Body != nil || e.Value != nil):
 		return fmt.Errorf("%s: misplaced or empty fault", e.Type)
 	case (e.Body != nil || e.Value != nil) && !s.body:
@@ -141,4 +141,13 @@ func (t Type) shape() (s shape, known bool) {
 		return shape{}, true
 	}
 	return shape{}, false
+}
+
+// brief cuts what an error is to quote of a message.
+func brief(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
 }

@@ -180,7 +180,7 @@ func fromWire(data []byte) (Envelope, error) {
 		err := eventType.DecodeStrict(data, &w)
 		return Envelope{ID: w.ID, Type: t.Type, Name: w.Event, Body: w.Payload}, err
 	}
-	return Envelope{}, fmt.Errorf("unknown message type %q", t.Type)
+	return Envelope{}, fmt.Errorf("unknown message type %q", brief(string(t.Type)))
 }
 
 func registerResponseFromWire(data []byte) (Envelope, error) {

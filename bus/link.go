@@ -210,5 +210,5 @@ func (l *Link) isReady() bool {
 // Reject counts a message that was received and could not be used.
 func (l *Link) Reject(d *Delivery, err error) {
 	l.stats.rejected.Add(1)
-	l.log.Warn("message rejected", "type", string(d.Envelope.Type), "id", d.Envelope.ID, "error", err.Error())
+	l.log.Warn("message rejected", "type", string(d.Envelope.Type), "id", d.Envelope.ID, "error", err)
 }

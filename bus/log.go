@@ -5,12 +5,17 @@ import (
 	"log/slog"
 
 	"github.com/ThreeDotsLabs/watermill"
+
+	"github.com/leatbus/leat/internal/logging"
 )
 
 // NewLogHandler returns a slog.Handler that writes to a Watermill logger, for
 // programs that have one of those: Options.Logger = slog.New(NewLogHandler(l)).
 // The other direction is watermill.NewSlogLogger. Levels below Debug become
 // Trace; Warn becomes Info with a field "level", since Watermill has no warning.
+//
+// Watermill's loggers write values as they are. So line breaks, escape codes and the like are
+// written as in a Go string, stacks included, and a value is cut at 16 KiB.
 func NewLogHandler(l watermill.LoggerAdapter) slog.Handler {
 	return &logHandler{to: l}
 }
@@ -24,10 +29,11 @@ func (h *logHandler) Enabled(context.Context, slog.Level) bool { return true }
 
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	fields := make(watermill.LogFields, r.NumAttrs()+1)
+	text := logging.Clean(r.Message, logging.MaxValue)
 	var cause error
 	r.Attrs(func(a slog.Attr) bool {
 		if err, ok := a.Value.Any().(error); ok && a.Key == "error" {
-			cause = err
+			cause = logging.CleanError(err)
 			return true
 		}
 		h.put(fields, h.prefix, a)
@@ -35,7 +41,7 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	})
 	switch {
 	case r.Level >= slog.LevelError:
-		h.to.Error(r.Message, cause, fields)
+		h.to.Error(text, cause, fields)
 		return nil
 	case r.Level >= slog.LevelWarn:
 		fields["level"] = r.Level.String()
@@ -45,11 +51,11 @@ func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	switch {
 	case r.Level >= slog.LevelInfo:
-		h.to.Info(r.Message, fields)
+		h.to.Info(text, fields)
 	case r.Level >= slog.LevelDebug:
-		h.to.Debug(r.Message, fields)
+		h.to.Debug(text, fields)
 	default:
-		h.to.Trace(r.Message, fields)
+		h.to.Trace(text, fields)
 	}
 	return nil
 }
@@ -59,7 +65,7 @@ func (h *logHandler) put(fields watermill.LogFields, prefix string, a slog.Attr)
 	v := a.Value.Resolve()
 	if v.Kind() != slog.KindGroup {
 		if a.Key != "" {
-			fields[prefix+a.Key] = v.Any()
+			fields[logging.Clean(prefix+a.Key, logging.MaxValue)] = logging.CleanField(v)
 		}
 		return
 	}

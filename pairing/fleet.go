@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/logging"
 )
 
 // Fleet makes many processes one channel. Each process of a namespace has a Fleet over the same broker, attached to
@@ -135,7 +136,7 @@ func (f *Fleet) abandon(err error) error {
 func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fleet {
 	f := &Fleet{
 		opts: o, pub: pub, sub: sub,
-		log:         o.Logger.With("fleet", o.Namespace, "process", o.ID),
+		log:         logging.Guard(o.Logger).With("fleet", o.Namespace, "process", o.ID),
 		self:        process{o.ID, newSession(o.now())},
 		names:       names{"", o.Topic(o.Namespace + ".discovery"), o.Topic(o.Namespace + ".events")},
 		seen:        bus.NewTTLStore(o.RequestTTL, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
