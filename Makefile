@@ -14,6 +14,10 @@ run: ## the main job: two registries and a prompt
 test: ## all tests of all modules, with the race detector
 	go test -race -shuffle=on -timeout 20m work
 
+.PHONY: test-all
+test-all: ## all tests of all modules, against real servers too: NATS, Redis, RabbitMQ, Postgres
+	LEAT_BROKERS=required go test -timeout 40m work
+
 .PHONY: conformance
 conformance: ## the protocol's vectors; SPEC=DIR for those of a spec checkout
 	@go run ./internal/conformance/cmd/conformance $(if $(SPEC),-spec '$(SPEC)')

@@ -126,6 +126,7 @@ func eachCabled(t *testing.T, test func(t *testing.T, k kind)) {
 // TestSubscriptionSurvivesBrokenConnection publishes before, while and after the
 // subscriber's connection is broken.
 func TestSubscriptionSurvivesBrokenConnection(t *testing.T) {
+	t.Parallel()
 	eachCabled(t, func(t *testing.T, k kind) {
 		b, direct, c := cabled(t, k, brokers.Options{})
 		topic := b.Topic("events")
@@ -173,6 +174,7 @@ func comesBack(t *testing.T, b *brokers.Broker, topic string, in <-chan *message
 
 // TestPublishFailsWhileBroken: it does not lose silently, nor hang.
 func TestPublishFailsWhileBroken(t *testing.T) {
+	t.Parallel()
 	eachCabled(t, func(t *testing.T, k kind) {
 		b, direct, c := cabled(t, k, brokers.Options{PublishRetry: 200 * time.Millisecond})
 		topic := b.Topic("events")
@@ -189,6 +191,7 @@ func TestPublishFailsWhileBroken(t *testing.T) {
 // TestJoinAndBrokenConnection: a link survives where nothing is lost, and ends at
 // once where something may be.
 func TestJoinAndBrokenConnection(t *testing.T) {
+	t.Parallel()
 	eachCabled(t, func(t *testing.T, k kind) {
 		b, direct, c := cabled(t, k, brokers.Options{})
 		root, err := commands.NewRegistry(commands.Config{ID: "root"})

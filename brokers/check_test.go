@@ -16,6 +16,7 @@ import (
 
 // Every backend passes the check as it comes.
 func TestCheckPasses(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		defer cancel()

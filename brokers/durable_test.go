@@ -232,6 +232,7 @@ func (s *redeliveringSubscriber) Subscribe(ctx context.Context, topic string) (<
 
 // TestAckBeforeTheEndIsKept ends a subscription right after an ack, and looks whether the message comes again.
 func TestAckBeforeTheEndIsKept(t *testing.T) {
+	t.Parallel()
 	eachDurable(t, func(t *testing.T, k kind) {
 		const wait = time.Second
 		b := k.open(t, brokers.Options{AckWait: wait})

@@ -19,8 +19,9 @@ import (
 // TestFleetConforms runs the fleet's conformance kit over each broker. Each process of
 // a test has a connection of its own, unless the backend is one of this process.
 func TestFleetConforms(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
-		shared := k.open(t)
+		shared := k.openAt(t, k.kit(t))
 		pairingtest.RunFleet(t, func(t testing.TB) (message.Publisher, message.Subscriber, pairing.FleetOptions) {
 			return shared.Publisher(), shared.Subscriber(), pairing.FleetOptions{Topic: shared.Topic}
 		}, pairingtest.Features{Ordered: true, Slowness: k.slowness, Fewer: 10})
@@ -55,6 +56,7 @@ func registry(t testing.TB, c commands.Config) *commands.Registry {
 // under an ID that no broker takes as they are; and what is too large for the broker
 // is a coded error, at once.
 func TestBrokerFleet(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		worker, _ := process(t, b, pairing.FleetOptions{ID: "worker.1."})

@@ -53,6 +53,7 @@ func natsForeigner(t *testing.T, url, namespace, topic string) {
 // TestForeignMessagesAreSkipped: they are counted, and neither come again nor
 // end anything.
 func TestForeignMessagesAreSkipped(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		publishForeign := foreigners[strings.TrimSuffix(k.name, "-embedded")]
 		if publishForeign == nil {

@@ -48,6 +48,7 @@ func TestGuaranteesAreComplete(t *testing.T) {
 
 // TestGuaranteesAreThoseOfTheBroker: what a broker says is on the page.
 func TestGuaranteesAreThoseOfTheBroker(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		require.Contains(t, brokers.All(), k.open(t).Guarantees())
 	})

@@ -131,6 +131,7 @@ func (j *jobs) can(t *testing.T) {
 
 // TestDurableRequestOfAKilledWorkerIsExecutedElsewhere kills the process between the effect and the reply.
 func TestDurableRequestOfAKilledWorkerIsExecutedElsewhere(t *testing.T) {
+	t.Parallel()
 	eachDurable(t, func(t *testing.T, k kind) {
 		j := k.jobs(t)
 		first := j.worker(t, "first")
@@ -179,6 +180,7 @@ func (j *jobs) amid(t *testing.T, calls, callers int, call func(n int) (by strin
 
 // TestDurableEffectsEqualCalls kills one of two workers in the midst of calls, and starts it again.
 func TestDurableEffectsEqualCalls(t *testing.T) {
+	t.Parallel()
 	eachDurable(t, func(t *testing.T, k kind) {
 		j := k.jobs(t)
 		first, second := j.worker(t, "first"), j.worker(t, "second")

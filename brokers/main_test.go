@@ -14,7 +14,11 @@ func TestMain(m *testing.M) {
 	playRole()
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = parallel.Value.Set("4") // they wait for brokers most of the time
+		atOnce := "8" // they wait most of the time
+		if realServers() {
+			atOnce = "4" // the servers do not
+		}
+		_ = parallel.Value.Set(atOnce)
 	}
 	slog.SetDefault(silent)
 	// sarama's metrics have one goroutine for the process, which nothing ends.

@@ -11,6 +11,7 @@ import (
 
 // Metadata comes as it was, or the message is refused: whatever the keys are.
 func TestMetadataKeys(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		topic := b.Topic("keys")

@@ -70,17 +70,12 @@ func freePort(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// need returns the path of a program that has to be there, or skips the test.
-func need(t testing.TB, e external, found ...string) string {
+// path returns that of the server's program, which has to be there. Without real servers it skips the test.
+func (e external) path(t testing.TB, found ...string) string {
 	t.Helper()
-	if len(found) > 0 {
-		return found[len(found)-1]
-	}
-	if os.Getenv("LEAT_BROKERS") == "required" {
-		t.Fatalf("no %s: install it", e.start)
-	}
-	t.Skipf("no %s on this machine to start a private one: install it", e.start)
-	return ""
+	e.needed(t)
+	require.NotEmptyf(t, found, "no program to start a private server, and LEAT_BROKERS=required: install what has `%s`", e.start)
+	return found[len(found)-1]
 }
 
 func privateNATS(t testing.TB, scheme string) *private {
@@ -97,7 +92,7 @@ func startRedis(t testing.TB, more ...string) *private {
 	if path, err := exec.LookPath("redis-server"); err == nil {
 		found = append(found, path)
 	}
-	path := need(t, redisServer, found...)
+	path := redisServer.path(t, found...)
 	p := &private{t: t, port: freePort(t), at: "redis://127.0.0.1:%d/0", crash: syscall.SIGKILL}
 	args := append([]string{"", path, "--port", strconv.Itoa(p.port), "--bind", "127.0.0.1", "--dir", t.TempDir(),
 		"--appendonly", "yes", "--appendfsync", "always", "--save", ""}, more...)
@@ -117,7 +112,7 @@ func startPostgres(t testing.TB) *private {
 	if path, err := exec.LookPath("postgres"); err == nil {
 		found = append(found, path)
 	}
-	path := need(t, postgresServer, found...)
+	path := postgresServer.path(t, found...)
 	dir, owner := ownedDir(t, "postgres") // it refuses to run as root
 	initdb := exec.Command(filepath.Join(filepath.Dir(path), "initdb"), "-D", dir, "-U", "postgres", "-A", "trust", "--no-sync")
 	require.NoError(t, as(initdb, owner))
@@ -142,7 +137,7 @@ func startRabbit(t testing.TB) *private {
 	t.Helper()
 	found, err := filepath.Glob("/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
 	require.NoError(t, err)
-	path := need(t, amqpServer, found...)
+	path := amqpServer.path(t, found...)
 	dir, owner := ownedDir(t, "rabbitmq")
 	none := filepath.Join(dir, "none")
 	p := &private{t: t, port: freePort(t), at: "amqp://guest:guest@127.0.0.1:%d/", crash: syscall.SIGKILL}

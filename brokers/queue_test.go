@@ -24,6 +24,7 @@ func queue(t testing.TB, b *brokers.Broker, group, topic string) (<-chan *messag
 }
 
 func TestQueueSharesAmongItsSubscriptions(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		if !b.Guarantees().Queues {
@@ -60,6 +61,7 @@ func TestQueueSharesAmongItsSubscriptions(t *testing.T) {
 }
 
 func TestQueueKeepsWhatNobodyTakes(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		if !b.Guarantees().Durable {
@@ -84,6 +86,7 @@ func TestQueueKeepsWhatNobodyTakes(t *testing.T) {
 }
 
 func TestQueueHandsOverWhatWasNotAcked(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		url := k.url(t)
 		b := k.openAt(t, url, brokers.Options{AckWait: ackWait})
@@ -104,6 +107,7 @@ func TestQueueHandsOverWhatWasNotAcked(t *testing.T) {
 // TestQueueIsLeftInGoodOrder: what a subscription has read ahead is the next one's
 // at once, and in order where the broker gives back in order.
 func TestQueueIsLeftInGoodOrder(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		var o brokers.Options // AckWait is a minute
 		jetstream := strings.HasPrefix(k.name, "jetstream")
@@ -137,6 +141,7 @@ func TestQueueIsLeftInGoodOrder(t *testing.T) {
 }
 
 func TestQueueNackedComesAgain(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		if !b.Guarantees().Durable {

@@ -47,7 +47,9 @@ var kinds = []kind{
 
 func fixed(url string) func(testing.TB) string { return func(testing.TB) string { return url } }
 
-// external is a server that has to be there.
+// external is a real server. This is the one place that decides whether a test reaches for one: with LEAT_BROKERS=required
+// for all of them, at the address that the variable names or at the usual one, and then it has to be there; without it for
+// none. What a plain `go test` talks to runs in the test's own process.
 type external struct{ env, fallback, start string }
 
 var (
@@ -57,29 +59,28 @@ var (
 	redisServer    = external{"LEAT_TEST_REDIS", "redis://127.0.0.1:6379/0", "redis-server"}
 )
 
-// find returns the server's URL, or skips the test and says how to start one.
-// With LEAT_BROKERS=required it fails instead.
+// realServers reports whether tests use real servers, those that they start as processes of their own included.
+func realServers() bool { return os.Getenv("LEAT_BROKERS") == "required" }
+
+// needed skips the test, unless real servers are used.
+func (e external) needed(t testing.TB) {
+	t.Helper()
+	if !realServers() {
+		t.Skipf("needs a real server: LEAT_BROKERS=required, and %s or `docker compose up -d` or `%s`", e.env, e.start)
+	}
+}
+
+// find returns the server's URL. Without real servers it skips the test; with them, a server that does not answer is a failure.
 func (e external) find(t testing.TB) string {
 	t.Helper()
+	e.needed(t)
 	address := cmp.Or(os.Getenv(e.env), e.fallback)
 	u, err := url.Parse(address)
 	require.NoErrorf(t, err, "%s", e.env)
-	conn, err := net.DialTimeout("tcp", u.Host, 2*time.Second)
-	if err == nil {
-		_ = conn.Close()
-		return address
-	}
-	e.absent(t, u.Host)
-	return ""
-}
-
-// absent ends a test that lacks something.
-func (e external) absent(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("LEAT_BROKERS") == "required" {
-		t.Fatalf("no %s, and LEAT_BROKERS=required", what)
-	}
-	t.Skipf("no %s: start it with `docker compose up -d` or `%s`, or set %s", what, e.start, e.env)
+	conn, err := net.DialTimeout("tcp", u.Host, 10*time.Second)
+	require.NoErrorf(t, err, "no %s, and LEAT_BROKERS=required: start it with `docker compose up -d` or `%s`, or set %s", u.Host, e.start, e.env)
+	_ = conn.Close()
+	return address
 }
 
 func jetStreamURL(natsURL string) string {
@@ -104,9 +105,19 @@ func startNATS(t testing.TB, o *server.Options) *server.Server {
 	return s
 }
 
-// kafkaURL is that of a real one where LEAT_TEST_KAFKA says so, else of a fake.
+// kit returns the backend's URL, for a test that runs a whole kit of rules over it: minutes over Kafka, the fake included,
+// so that this is left to LEAT_BROKERS=required.
+func (k kind) kit(t testing.TB) string {
+	t.Helper()
+	if k.name == "kafka" && !realServers() {
+		t.Skip("takes minutes: LEAT_BROKERS=required")
+	}
+	return k.url(t)
+}
+
+// kafkaURL is that of a real one, with real servers and where LEAT_TEST_KAFKA names one, else of a fake in this process.
 func kafkaURL(t testing.TB) string {
-	if url := os.Getenv("LEAT_TEST_KAFKA"); url != "" {
+	if url := os.Getenv("LEAT_TEST_KAFKA"); url != "" && realServers() {
 		return url
 	}
 	return fakeKafka(t)
@@ -165,7 +176,7 @@ func (k kind) openAt(t testing.TB, url string, opts ...brokers.Options) *brokers
 	return b
 }
 
-// each runs a test against every backend that is there.
+// each runs a test against every backend: the real ones are skipped unless LEAT_BROKERS is "required".
 func each(t *testing.T, test func(t *testing.T, k kind)) {
 	t.Helper()
 	for _, k := range kinds {

@@ -76,6 +76,7 @@ func numbers(n int) []string {
 }
 
 func TestSubscriberIsLiveAndOrdered(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		for round := range 5 { // each on a topic that nobody has heard of
@@ -96,6 +97,7 @@ func TestSubscriberIsLiveAndOrdered(t *testing.T) {
 // TestSubscribersBeyondAnyPool has more subscriptions than a pool of connections, and
 // publishes and receives all the same.
 func TestSubscribersBeyondAnyPool(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		const n = 60
@@ -114,6 +116,7 @@ func TestSubscribersBeyondAnyPool(t *testing.T) {
 }
 
 func TestSubscriberHasOneUnackedMessage(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		topic := b.Topic("one")
@@ -132,6 +135,7 @@ func TestSubscriberHasOneUnackedMessage(t *testing.T) {
 }
 
 func TestNackedMessageComesAgain(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		if strings.HasPrefix(k.name, "nats") || strings.HasPrefix(k.name, "jetstream") {
 			return // documented: not there
@@ -159,6 +163,7 @@ func strange() *message.Message {
 }
 
 func TestMetadataArrivesAsItWas(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		topic := b.Topic("metadata")
@@ -173,6 +178,7 @@ func TestMetadataArrivesAsItWas(t *testing.T) {
 }
 
 func TestSubscriptionEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		topic := b.Topic("ends")
@@ -209,6 +215,7 @@ func closes(t testing.TB, in <-chan *message.Message, what string) {
 }
 
 func TestCloseEndsEverything(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		in := subscribe(t, b, b.Topic("a"))
@@ -223,6 +230,7 @@ func TestCloseEndsEverything(t *testing.T) {
 }
 
 func TestSubscribeEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -238,6 +246,7 @@ func TestSubscribeEndsWithItsContext(t *testing.T) {
 }
 
 func TestClosersOfSharedPartsDoNothing(t *testing.T) {
+	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
 		in := subscribe(t, b, b.Topic("a"))

@@ -78,13 +78,20 @@ func routerDown(k *kit) {
 }
 
 func timeoutOnIdle(k *kit) {
-	r := k.registry("r", requestTTL(k.brief()))
-	w, _ := k.wire(r, "mute", everything, `[{"id":"slow"}]`)
-	err := k.fails(r, "slow", commands.ErrTimeout)
-	require.ErrorIs(k.t, err, context.DeadlineExceeded)
-	request, cancel := w.expect(bus.ExecuteRequest), w.expect(bus.Cancel)
-	require.Equal(k.t, request.ID, cancel.Thread, "the peer is told that nobody waits")
-	k.settled(r)
+	k.longer("a request is sent before its TTL ends", func(ttl time.Duration) bool {
+		r := k.registry("r", requestTTL(ttl))
+		w, _ := k.wire(r, "mute", everything, `[{"id":"slow"}]`)
+		err := k.fails(r, "slow", commands.ErrTimeout)
+		require.ErrorIs(k.t, err, context.DeadlineExceeded)
+		k.settled(r)
+		w.flush()
+		if w.received(bus.ExecuteRequest) == 0 { // its time was over before it could be sent
+			return false
+		}
+		request, cancel := w.expect(bus.ExecuteRequest), w.expect(bus.Cancel)
+		require.Equal(k.t, request.ID, cancel.Thread, "the peer is told that nobody waits")
+		return true
+	})
 }
 
 func timeoutOfCommand(k *kit) {
@@ -100,13 +107,22 @@ func timeoutOfCommand(k *kit) {
 func deadlineOfCaller(k *kit) {
 	r := k.registry("r")
 	w, _ := k.wire(r, "mute", everything, `[{"id":"slow"}]`)
-	ctx, cancel := context.WithTimeout(k.ctx, k.brief())
-	defer cancel()
-	_, err := r.ExecuteRaw(ctx, "slow", nil)
-	require.ErrorIs(k.t, err, commands.ErrTimeout)
-	require.ErrorIs(k.t, err, context.DeadlineExceeded)
-	require.LessOrEqual(k.t, w.expect(bus.ExecuteRequest).Deadline, k.brief())
-	k.settled(r)
+	k.longer("a request is sent before the caller's deadline", func(d time.Duration) bool {
+		ctx, cancel := context.WithTimeout(k.ctx, d)
+		defer cancel()
+		_, err := r.ExecuteRaw(ctx, "slow", nil)
+		require.ErrorIs(k.t, err, commands.ErrTimeout)
+		require.ErrorIs(k.t, err, context.DeadlineExceeded)
+		k.settled(r)
+		w.flush()
+		if w.received(bus.ExecuteRequest) == 0 { // its time was over before it could be sent
+			return false
+		}
+		request := w.expect(bus.ExecuteRequest)
+		require.Positive(k.t, request.Deadline)
+		require.LessOrEqual(k.t, request.Deadline, d)
+		return true
+	})
 }
 
 func cancelledByCaller(k *kit) {

@@ -147,7 +147,7 @@ func relayAsksFirst(k *kit) {
 }
 
 func refusalsTold(k *kit) {
-	rs := []*commands.Registry{nil, k.registry("mid", under("root"), requestTTL(2*k.brief())), k.registry("leaf", under("mid"))}
+	rs := []*commands.Registry{nil, k.registry("mid", under("root"), requestTTL(20*k.brief())), k.registry("leaf", under("mid"))}
 	mid, leaf := rs[1], rs[2]
 	root, link := k.wire(mid, "root", everything, `[]`)
 	k.connect(mid, leaf)

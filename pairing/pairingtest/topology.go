@@ -48,6 +48,15 @@ func (k *kit) slow(d time.Duration) time.Duration { return time.Duration(k.Slown
 // brief is the time of timeouts that have to happen.
 func (k *kit) brief() time.Duration { return k.slow(brief) }
 
+// longer tries with a time that is brief at first and doubles, until one was enough for what has to happen within it: a
+// busy machine may take longer than any time that is brief. A try reports whether its time was enough.
+func (k *kit) longer(what string, try func(d time.Duration) (enough bool)) {
+	k.t.Helper()
+	for d := k.brief(); !try(d); d *= 2 {
+		require.NoErrorf(k.t, k.ctx.Err(), "no time was enough: %s", what)
+	}
+}
+
 // volume is n, or less if the transport is to get fewer.
 func (k *kit) volume(n int) int { return max(1, n/k.Features.Fewer) }
 

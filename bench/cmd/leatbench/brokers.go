@@ -134,6 +134,7 @@ func latencies(call func(context.Context) error, callers int, during time.Durati
 	return float64(len(took)) / elapsed.Seconds(), took, err
 }
 
+// callFor has each caller call until the time is over, and once at least: on a busy machine it may get the processor only then.
 func callFor(call func(context.Context) error, callers int, during time.Duration) (took []time.Duration, elapsed time.Duration, err error) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -142,7 +143,7 @@ func callFor(call func(context.Context) error, callers int, during time.Duration
 		wg.Go(func() {
 			var mine []time.Duration
 			var failed error
-			for at := time.Now(); failed == nil && at.Sub(began) < during; {
+			for at, first := time.Now(), true; failed == nil && (first || at.Sub(began) < during); first = false {
 				failed = call(context.Background())
 				now := time.Now()
 				mine = append(mine, now.Sub(at))
@@ -158,7 +159,11 @@ func callFor(call func(context.Context) error, callers int, during time.Duration
 	return took, time.Since(began), err
 }
 
+// quantile returns 0 of none.
 func quantile(sorted []time.Duration, percent int) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
 	return sorted[min(len(sorted)-1, len(sorted)*percent/100)]
 }
 
@@ -180,7 +185,7 @@ func crewRatios(e effort, url string, out, log io.Writer) error {
 		}
 		defer func() { _ = crew.Close() }()
 		for _, callers := range crewCallers {
-			series = append(series, measure.Series{Name: fmt.Sprintf("%s/%d", k.Name, callers), Run: measure.Calls(callers, crew.Call), Least: callers})
+			series = append(series, measure.Series{Name: fmt.Sprintf("%s/%d", k.Name, callers), Run: measure.Calls(callers, crew.Call), Least: callers * e.each})
 		}
 	}
 	for _, callers := range crewCallers {

@@ -71,6 +71,7 @@ func run(args []string, out, log io.Writer) error {
 // effort is how much is measured.
 type effort struct {
 	measure.Plan
+	each    int           // calls that each of many callers makes, at least: fewer would measure how goroutines start
 	burst   int           // events of the ratio's burst
 	largest int           // no rig of more items is built
 	ttl     time.Duration // of the store that is to shrink
@@ -78,7 +79,7 @@ type effort struct {
 
 func effortFor(short bool) effort {
 	if short {
-		return effort{measure.Plan{Rounds: 1, Target: 2 * time.Millisecond}, 2_000, 1_000, 500 * time.Millisecond}
+		return effort{measure.Plan{Rounds: 1, Target: 2 * time.Millisecond}, 1, 2_000, 1_000, 500 * time.Millisecond}
 	}
-	return effort{measure.Plan{Rounds: 9, Target: 100 * time.Millisecond}, 100_000, 1_000_000, 4 * time.Second}
+	return effort{measure.Plan{Rounds: 9, Target: 100 * time.Millisecond}, 50, 100_000, 1_000_000, 4 * time.Second}
 }

@@ -2,15 +2,20 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/leatbus/leat/bench/internal/measure"
 )
 
 func TestRatiosPrintsOneWellFormedLineEach(t *testing.T) {
@@ -25,7 +30,7 @@ func TestRatiosPrintsOneWellFormedLineEach(t *testing.T) {
 		assert.False(t, seen[name], "%s twice", name)
 		seen[name] = true
 	}
-	assert.Len(t, seen, len(callRatios)+7)
+	assert.Len(t, seen, len(callRatios)+len(coreRatios)+7)
 }
 
 func TestTableThenCharts(t *testing.T) {
@@ -89,4 +94,35 @@ func TestWrongArguments(t *testing.T) {
 	assert.Error(t, run(nil, io.Discard, io.Discard))
 	assert.ErrorContains(t, run([]string{"dance"}, io.Discard, io.Discard), "dance")
 	assert.Error(t, run([]string{"ratios", "-wrong"}, io.Discard, io.Discard))
+}
+
+// TestQuantile: also where no caller got the processor, as on a busy machine.
+func TestQuantile(t *testing.T) {
+	t.Parallel()
+	ten := []time.Duration{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+	for _, c := range []struct {
+		sorted  []time.Duration
+		percent int
+		want    time.Duration
+	}{{nil, 50, 0}, {nil, 99, 0}, {ten[:1], 99, 1}, {ten, 50, 6}, {ten, 99, 10}, {ten, 100, 10}} {
+		assert.Equal(t, c.want, quantile(c.sorted, c.percent), "%d%% of %v", c.percent, c.sorted)
+	}
+}
+
+// TestEveryCallerCalls: one call each at least, however late the callers get the processor.
+func TestEveryCallerCalls(t *testing.T) {
+	t.Parallel()
+	took, _, err := callFor(func(context.Context) error { return nil }, 16, 0)
+	require.NoError(t, err)
+	assert.Len(t, took, 16)
+}
+
+// TestOnCores: the setting is that of the run, and gone afterwards.
+func TestOnCores(t *testing.T) { // not parallel: the setting is the whole process's
+	before, during := runtime.GOMAXPROCS(0), 0
+	s := onCores(before+1, measure.Series{Run: func(n int) (int, error) { during = runtime.GOMAXPROCS(0); return n, nil }})
+	_, err := s.Run(1)
+	require.NoError(t, err)
+	assert.Equal(t, before+1, during)
+	assert.Equal(t, before, runtime.GOMAXPROCS(0))
 }

@@ -66,6 +66,9 @@ func ratios(e effort, out, log io.Writer) error {
 	if err := ratiosOfCalls(e, out, log); err != nil {
 		return err
 	}
+	if err := ratiosOfCores(e, out, log); err != nil {
+		return err
+	}
 	for _, g := range []struct {
 		name         string
 		small, large int
@@ -105,7 +108,7 @@ func medianOf(results []measure.Result, value func(round) float64) float64 {
 }
 
 func ratiosOfCalls(e effort, out, log io.Writer) error {
-	var f fleet
+	f := fleet{each: e.each}
 	defer f.close()
 	for _, name := range []string{"channels", "leat-local", "leat-memory", "leat-memory-json", "leat-memory-raw", "leat-gochannel", "gochannel", "requestreply", "nats-micro", "net-rpc"} {
 		if err := f.add(name, name, peers.Setup{}); err != nil {
@@ -145,7 +148,7 @@ func ratiosOfCalls(e effort, out, log io.Writer) error {
 func hundredths(allocs float64) float64 { return math.Round(allocs*100) / 100 }
 
 func ratioOfScale(e effort, name string, small, large int, b bound, out io.Writer) error {
-	var f fleet
+	f := fleet{each: e.each}
 	defer f.close()
 	var perItem float64
 	for _, n := range []int{small, large} {
@@ -168,6 +171,7 @@ func ratioOfScale(e effort, name string, small, large int, b bound, out io.Write
 
 // fleet is what runs side by side. The zero value is empty.
 type fleet struct {
+	each   int // calls that each of many callers makes, at least
 	series []measure.Series
 	ends   []func()
 }
@@ -179,17 +183,29 @@ func (f *fleet) close() {
 }
 
 func (f *fleet) add(series, kind string, s peers.Setup) error {
-	k, err := peers.Named(kind)
+	p, err := f.start(kind, s)
 	if err != nil {
 		return err
 	}
+	f.series = append(f.series, f.calls(series, s.Callers, p))
+	return nil
+}
+
+func (f *fleet) start(kind string, s peers.Setup) (peers.Peer, error) {
+	k, err := peers.Named(kind)
+	if err != nil {
+		return nil, err
+	}
 	p, err := k.Make(s)
 	if err != nil {
-		return fmt.Errorf("%s: %w", kind, err)
+		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
 	f.ends = append(f.ends, p.Close)
-	f.series = append(f.series, measure.Series{Name: series, Run: measure.Calls(s.Callers, p.Call), Least: s.Callers})
-	return nil
+	return p, nil
+}
+
+func (f *fleet) calls(series string, callers int, p peers.Peer) measure.Series {
+	return measure.Series{Name: series, Run: measure.Calls(callers, p.Call), Least: callers * max(1, f.each)}
 }
 
 // addFan counts deliveries: an event to ten listeners is ten. A run is a whole number of bursts.

@@ -119,7 +119,7 @@ func callSection(e effort, columns []column, kinds []peers.Kind) (results.Sectio
 }
 
 func measureColumn(e effort, c column, kinds []peers.Kind) ([]measure.Result, error) {
-	var f fleet
+	f := fleet{each: e.each}
 	defer f.close()
 	for _, k := range kinds {
 		if err := f.add(k.Name, k.Name, c.setup); err != nil {
@@ -153,7 +153,7 @@ func eventSection(e effort) ([]results.Section, error) {
 }
 
 func measureEvents(e effort, listeners, burst int) ([]measure.Result, error) {
-	var f fleet
+	f := fleet{each: e.each}
 	defer f.close()
 	for _, k := range fanout.All() {
 		if err := f.addFan(k.Name, k.Make, fanout.Setup{Listeners: listeners, Largest: burst}); err != nil {
@@ -198,7 +198,7 @@ func scaleSection(e effort, d scale.Dimension) (results.Section, error) {
 }
 
 func measureRig(e effort, dimension string, n int) (ns, bytes float64, err error) {
-	var f fleet
+	f := fleet{each: e.each}
 	defer f.close()
 	rig, err := f.addRig(dimension, n)
 	if err != nil {
