@@ -47,7 +47,9 @@ type Channel struct {
 	// by or to another session is dropped and counted (LinkStats.Stale), so that nothing of an earlier life,
 	// a goodbye say, disturbs this one. A peer that begins a new session ends the link with an error that
 	// wraps ErrPeerClosed. A session is newer if it began later by its own side's clock; where that was
-	// set back, the peer gets in when the old session is given up. A peer that names no session is taken as it is.
+	// set back, or is more than a minute ahead of what was measured (an hour, where nothing was), the peer gets in when
+	// the old session is given up. A peer that names no session is taken as it is, once it has said hello or answered one, until
+	// one with a session is confirmed: from then on only that is.
 	//
 	// If positive, it is also the time after which a ping is sent if nothing else was, to a peer that
 	// has heartbeats too; where the two differ, the shorter time counts for both. When such a peer has not been

@@ -111,6 +111,13 @@ func (c *clock) remaining(expires, now int64) (time.Duration, bool) {
 	return time.Duration(max(-maxTime, min(left, maxTime))) * time.Microsecond, true
 }
 
+// ahead returns the most by which the peer's clock may be ahead of the own one, in microseconds. False while it is not known.
+func (c *clock) ahead() (most int64, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.best.offset + c.best.delay/2 + 1, c.known
+}
+
 // due reports whether the clock is to be measured, and notes that it will be.
 func (c *clock) due(now, every time.Duration) bool {
 	c.mu.Lock()

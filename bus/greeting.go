@@ -6,10 +6,10 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// greeter is one who has said hello, and is to be answered by name.
+// greeter is a peer that has said hello, and is to be answered by name.
 type greeter struct {
 	thread  string
-	session string
+	session string // empty: it has named none
 	stamp   stamp
 	at      time.Duration // since the start
 }
@@ -30,20 +30,29 @@ func (p *presence) greet(g greeter, v verdict) verdict {
 			return stale
 		}
 	}
+	p.addGreeter(g)
+	return v
+}
+
+// addGreeter forgets the oldest one where there are too many. p.mu is held.
+func (p *presence) addGreeter(g greeter) {
 	if len(p.greeters) == maxGreeters {
 		p.greeters = append(p.greeters[:0], p.greeters[1:]...)
 	}
 	p.greeters = append(p.greeters, g)
-	return v
 }
 
-// answer addresses a list to whoever has asked for it. p.mu is held.
-func (p *presence) answer(md message.Metadata, thread string) {
+// answer addresses a list to the session that has asked for it, and reports whether one has. p.mu is held.
+func (p *presence) answer(md message.Metadata, thread string) bool {
 	for _, g := range p.greeters {
-		if g.thread == thread {
+		if g.thread != thread {
+			continue
+		}
+		if g.session != "" {
 			md[keyPeer] = g.session
 			g.stamp.put(md)
-			return
 		}
+		return true
 	}
+	return false
 }

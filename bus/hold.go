@@ -62,6 +62,7 @@ func (p *presence) push(e *Envelope, it outItem) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	answer := false
 	switch {
 	case e.Type == ExecuteRequest:
 		it.born, it.life = time.Since(p.link.made), e.Deadline
@@ -70,11 +71,14 @@ func (p *presence) push(e *Envelope, it outItem) error {
 			return nil // one is about to leave
 		}
 	case e.Type == ListResponse:
-		p.answer(it.msg.Metadata, e.Thread)
+		answer = p.answer(it.msg.Metadata, e.Thread)
 	}
-	if _, answer := it.msg.Metadata[keyPeer]; e.Type == ListRequest || answer {
+	if e.Type == ListRequest || answer {
 		err := p.link.out.force(it)
-		p.greeting = p.greeting || err == nil && e.Type == ListRequest
+		if err == nil && e.Type == ListRequest {
+			p.greeting = true
+			p.greets(e.ID)
+		}
 		return err
 	}
 	if p.open {

@@ -28,6 +28,8 @@ type presence struct {
 	held     []outItem     // guarded by mu: see hold.go
 	greeting bool          // guarded by mu: a greeting is queued
 	greeters []greeter     // guarded by mu: who has said hello lately, the last one last
+	hellos   []string      // guarded by mu: IDs of this side's last greetings
+	plain    plainness     // guarded by mu: what is known of a peer that names no session
 	pace     time.Duration // guarded by mu: the shorter one of both sides' heartbeats
 	timer    *time.Timer   // guarded by mu: of the heartbeats; nil while there are none
 }
@@ -70,7 +72,7 @@ func (p *presence) admit(d *Delivery) (bool, error) {
 	e, md := &d.Envelope, d.Message.Metadata
 	id, ok := md[keySession]
 	if !ok {
-		return p.plain(e.Type), nil
+		return p.admitPlain(e), nil
 	}
 	from, err := parseSession(id)
 	if err != nil {
@@ -82,7 +84,7 @@ func (p *presence) admit(d *Delivery) (bool, error) {
 	}
 	now := p.micros()
 	p.mu.Lock()
-	v := p.judge(from, md[keyPeer], e.Type)
+	v := p.judge(from, md[keyPeer], e.Type, now)
 	if e.Type == ListRequest && (v == greeted || v == current || v == confirmed) {
 		sent, err := parseTime(md, keySent)
 		if err != nil {
@@ -111,19 +113,6 @@ func (p *presence) admit(d *Delivery) (bool, error) {
 	}
 	p.link.greetBack()
 	return true, nil
-}
-
-// plain takes what a peer without sessions sends as it is, but for the goodbye
-// of who is not the one that the link speaks to.
-func (p *presence) plain(t Type) bool {
-	if t == Goodbye && p.peer.Load() != nil {
-		p.link.stats.stale.Add(1)
-		return false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.release()
-	return true
 }
 
 // confirm makes s the peer of this link. p.mu is held.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -201,12 +202,18 @@ func TestOnlyMessagesOfTheLifeThatIsMetAreTaken(t *testing.T) {
 		"nobody met: event to my life before":          {false, 0, "other", event("1"), stale},
 		"nobody met: goodbye to me":                    {false, 0, "me", goodbye, stale},
 		"nobody met: goodbye to my life before":        {false, 0, "other", goodbye, stale},
-		"no session: event, though somebody was met":   {true, -1, "plain", event("1"), taken},
+		"met: hello of a life an hour ahead":           {true, time.Hour, "", hello, stale},
+		"met: message of a life 60 years ahead":        {true, 60 * 365 * 24 * time.Hour, "me", ping, stale},
+		"no session: event, though somebody was met":   {true, -1, "plain", event("1"), stale},
+		"no session: hello, though somebody was met":   {true, -1, "plain", hello, stale},
 		"no session: goodbye, though somebody was met": {true, -1, "plain", goodbye, stale},
-		"no session: goodbye, where nobody was met":    {false, -1, "plain", goodbye, ends},
-		"no session: event, where nobody was met":      {false, -1, "plain", event("1"), taken},
+		"no session: goodbye, where nobody was met":    {false, -1, "plain", goodbye, stale},
+		"no session: event, where nobody was met":      {false, -1, "plain", event("1"), stale},
+		"no session: hello, where nobody was met":      {false, -1, "plain", hello, taken},
 		"my own, handed out to me":                     {false, -1, "mirror", hello, stale},
 		"a session that is none":                       {true, -1, "garbage", event("1"), refuse},
+		"a session that is too long":                   {true, -1, "long", event("1"), refuse},
+		"a session of other letters":                   {true, -1, "letters", event("1"), refuse},
 		"a time that is none":                          {true, 0, "badtime", hello, refuse},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -218,7 +225,8 @@ func TestOnlyMessagesOfTheLifeThatIsMetAreTaken(t *testing.T) {
 				if tc.met {
 					first := lifeAt(t, l, born, everything)
 					first.to = me
-					first.say(bus.Envelope{Type: bus.Flush})
+					now := strconv.FormatInt(time.Now().UnixMicro(), 10)
+					first.say(bus.Envelope{Type: bus.Ping}, "leat-sent", now, "leat-echo", now, "leat-got", now)
 				}
 				before := l.Stats()
 				sender := lifeAt(t, l, born.Add(tc.age), everything)
@@ -232,6 +240,10 @@ func TestOnlyMessagesOfTheLifeThatIsMetAreTaken(t *testing.T) {
 					sender.session = me
 				case "garbage":
 					sender.session = "never"
+				case "long":
+					sender.session += strings.Repeat("x", 64)
+				case "letters":
+					sender.session += ".>"
 				case "badtime":
 					extra = []string{"leat-sent", "-1"}
 				}
@@ -291,10 +303,10 @@ func TestWhatIsSentBeforeThePeerIsKnownIsHeldAndKeepsItsOrder(t *testing.T) {
 	t.Parallel()
 	for name, meet := range map[string]func(*life, *tape){
 		"a peer with sessions": func(f *life, tp *tape) { f.meets(tp) },
-		"one without": func(f *life, _ *tape) {
-			m, err := bus.Binary.Marshal(event("plain"))
-			require.NoError(f.t, err)
-			require.NoError(f.t, f.link.Deliver(m))
+		"one without": func(f *life, tp *tape) {
+			hello := tp.take(bus.ListRequest)
+			require.NotEmpty(f.t, hello)
+			plainly(f.t, f.link, bus.Envelope{Type: bus.ListResponse, Thread: hello[0].Metadata["leat-id"], Body: []byte("[]")})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -336,6 +348,75 @@ func TestWhatIsSentBeforeThePeerIsKnownIsHeldAndKeepsItsOrder(t *testing.T) {
 			})
 		})
 	}
+}
+
+// plainly delivers a message that names no session.
+func plainly(t *testing.T, l *bus.Link, e bus.Envelope) {
+	t.Helper()
+	if e.ID == "" {
+		e.ID = bus.NewID()
+	}
+	m, err := bus.Binary.Marshal(e)
+	require.NoError(t, err)
+	require.NoError(t, l.Deliver(m))
+	synctest.Wait()
+}
+
+// TestRule26NoStrayMessageOpensTheHold: what is held for a peer that is not there yet is not lost to a message of nobody's.
+func TestRule26NoStrayMessageOpensTheHold(t *testing.T) {
+	t.Parallel()
+	for name, e := range map[string]bus.Envelope{
+		"ping":          {Type: bus.Ping},
+		"event":         event("stray"),
+		"flush":         {Type: bus.Flush},
+		"reply":         {Type: bus.ExecuteResponse, Thread: "x"},
+		"withdrawal":    {Type: bus.Withdraw, Name: "x"},
+		"request":       {Type: bus.ExecuteRequest, Name: "x"},
+		"hello":         {Type: bus.ListRequest},
+		"another list":  {Type: bus.ListResponse, Thread: "x", Body: []byte("[]")},
+		"registration":  {Type: bus.RegisterRequest, Body: []byte(`{"id":"x"}`)},
+		"group":         {Type: bus.Group, Name: "x", Key: "g", Hops: 1},
+		"acknowledging": {Type: bus.RegisterResponse, Thread: "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l, tp := presentLink(t, beat, bus.Options{})
+				require.NoError(t, l.Send(event("held")))
+				plainly(t, l, e)
+				if e.Type == bus.ListRequest {
+					require.NotEmpty(t, tp.take(bus.ListResponse), "a hello is answered, also if it names no session")
+				} else {
+					require.EqualValues(t, 1, l.Stats().Stale)
+				}
+				require.Empty(t, tp.take(bus.Event))
+				time.Sleep(5 * time.Second)
+				lifeAt(t, l, time.Now(), everything).meets(tp)
+				require.Len(t, tp.take(bus.Event), 1, "what was held is for the peer that has come")
+			})
+		})
+	}
+}
+
+// TestRule26APlainPeerIsTakenUntilOneWithASessionIs: a peer in another language names none.
+func TestRule26APlainPeerIsTakenUntilOneWithASessionIs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l, tp := presentLink(t, beat, bus.Options{})
+		plainly(t, l, bus.Envelope{ID: "hi", Type: bus.ListRequest})
+		answers := tp.take(bus.ListResponse)
+		require.Len(t, answers, 1)
+		require.Equal(t, "hi", answers[0].Metadata["leat-thread"])
+		plainly(t, l, event("1"))
+		require.Equal(t, 1, tp.received(bus.Event), "it may go on at once")
+		time.Sleep(5 * time.Second)
+		f := lifeAt(t, l, time.Now(), everything)
+		f.meets(tp)
+		plainly(t, l, event("2"))
+		plainly(t, l, bus.Envelope{Type: bus.ExecuteResponse, Thread: "x"})
+		require.Equal(t, 1, tp.received(bus.Event))
+		require.EqualValues(t, 2, l.Stats().Stale)
+	})
 }
 
 func TestWhatIsHeldWhenTheLinkClosesIsCounted(t *testing.T) {

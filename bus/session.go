@@ -26,7 +26,11 @@ type session struct {
 // newSession returns a session that is newer than all before it on the same
 // bus, also where the clock does not move or is set back.
 func (b *Bus) newSession() session {
-	at := time.Now().UnixMicro()
+	now := time.Now
+	if b.wall != nil {
+		now = b.wall
+	}
+	at := now().UnixMicro()
 	for {
 		last := b.lastSession.Load()
 		if at <= last {
@@ -39,13 +43,23 @@ func (b *Bus) newSession() session {
 	return session{at, strconv.FormatInt(at, 36) + "-" + strconv.FormatUint(rand.Uint64(), 36)}
 }
 
+// maxSession bounds the length of a session, in bytes.
+const maxSession = 64
+
 func parseSession(id string) (session, error) {
-	at, _, ok := strings.Cut(id, "-")
+	if len(id) > maxSession {
+		return session{}, fmt.Errorf("metadata %s: no session: %d bytes", keySession, len(id))
+	}
+	at, random, ok := strings.Cut(id, "-")
 	n, err := strconv.ParseInt(at, 36, 64)
-	if !ok || err != nil {
+	if !ok || err != nil || n < 0 || n > maxTime || strings.ContainsFunc(random, notInSession) {
 		return session{}, fmt.Errorf("metadata %s: no session: %q", keySession, id)
 	}
 	return session{n, id}, nil
+}
+
+func notInSession(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
 }
 
 // newer reports whether s began after o. Where both began in one microsecond
@@ -68,13 +82,29 @@ const (
 	confirmed                // from one that knows this session, and is confirmed by that
 )
 
+// A session may have begun so much later than it is, by the clock of the peer that is confirmed where that was measured,
+// or else by this side's. One that has begun later still is not newer than any: whoever says so has no such clock.
+const (
+	sessionTolerance        = time.Minute
+	sessionToleranceUnknown = time.Hour
+)
+
+// absurd reports whether s cannot have begun yet. now is the own clock's.
+func (p *presence) absurd(s session, now int64) bool {
+	offset, known := p.clock.ahead()
+	if !known {
+		return s.at > now+sessionToleranceUnknown.Microseconds()
+	}
+	return s.at > now+offset+sessionTolerance.Microseconds()
+}
+
 // judge applies the rules of sessions to a message of type t from one, which
-// is addressed to another, or to none if to is empty. p.mu is held.
+// is addressed to another, or to none if to is empty. now is the own clock's. p.mu is held.
 //
 // A session is confirmed when it addresses this one: whoever sent that is
 // alive, and has heard of this life. Only greetings need no address. The
 // newest session wins.
-func (p *presence) judge(from session, to string, t Type) verdict {
+func (p *presence) judge(from session, to string, t Type, now int64) verdict {
 	peer := p.peer.Load()
 	switch {
 	case from.id == p.session.id: // the transport hands out what it is given
@@ -89,7 +119,7 @@ func (p *presence) judge(from session, to string, t Type) verdict {
 		return confirmed
 	case from.id == peer.id:
 		return current
-	case from.newer(*peer):
+	case from.newer(*peer) && !p.absurd(from, now):
 		return restarted
 	}
 	return stale

@@ -146,6 +146,7 @@ func flushEnds(k *kit) {
 	require.ErrorIs(k.t, r.Events().Flush(ctx), context.DeadlineExceeded)
 	flushed := make(chan error, 1)
 	go func() { flushed <- r.Events().Flush(k.ctx) }()
+	w.answerHello()
 	w.send(bus.Envelope{Type: bus.Goodbye})
 	k.awaits(link.Done(), "the link's end")
 	if err := recv(k, flushed, "the flush"); err != nil { // it may have begun after the end

@@ -207,6 +207,7 @@ func staleTables(k *kit) {
 	for i, r := range rs {
 		next := rs[(i+1)%3]
 		toNext, toR := k.pair(next.ID(), r.ID())
+		impersonate(toR)
 		a, b := k.attach(r, toNext), k.attach(next, toR)
 		k.ready(a, b)
 		inject(k, toR, bus.Envelope{Type: bus.ListResponse, Thread: "nobody asked", Body: json.RawMessage(`[{"id":"gone"}]`)})

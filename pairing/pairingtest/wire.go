@@ -3,6 +3,7 @@ package pairingtest
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -26,9 +27,10 @@ type wire struct {
 	cancel   context.CancelFunc
 	ended    chan struct{}
 
-	mu   sync.Mutex
-	got  []bus.Envelope // guarded by mu: received and not taken, handshakes aside
-	news chan struct{}  // guarded by mu: closed and replaced when something comes
+	mu    sync.Mutex
+	hello string         // guarded by mu: the ID of the registry's last hello
+	got   []bus.Envelope // guarded by mu: received and not taken, handshakes aside
+	news  chan struct{}  // guarded by mu: closed and replaced when something comes
 }
 
 // wire attaches a new pair's one half to r and plays the other, named id. The
@@ -88,6 +90,11 @@ func (w *wire) take(m *message.Message) {
 	case err != nil:
 		w.k.t.Errorf("%s received what its codec does not take: %v", w.ch.ID, err)
 	case e.Type == bus.ListRequest && w.offers == "":
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.hello = e.ID
+		close(w.news)
+		w.news = make(chan struct{})
 	case e.Type == bus.ListRequest:
 		w.send(bus.Envelope{Type: bus.ListResponse, Thread: e.ID, Body: json.RawMessage(w.offers), Features: w.features})
 	case e.Type == bus.Flush:
@@ -98,6 +105,25 @@ func (w *wire) take(m *message.Message) {
 		w.got = append(w.got, e)
 		close(w.news)
 		w.news = make(chan struct{})
+	}
+}
+
+// answerHello answers the handshake after all: from then on a link takes the peer's goodbye.
+func (w *wire) answerHello() {
+	w.k.t.Helper()
+	for {
+		w.mu.Lock()
+		hello, news := w.hello, w.news
+		w.mu.Unlock()
+		if hello != "" {
+			w.send(bus.Envelope{Type: bus.ListResponse, Thread: hello, Body: json.RawMessage(`[]`), Features: w.features})
+			return
+		}
+		select {
+		case <-news:
+		case <-w.k.ctx.Done():
+			w.k.t.Fatalf("peer of %s received no hello", w.ch.ID)
+		}
 	}
 }
 
@@ -190,6 +216,31 @@ func (w *wire) ack(to bus.Envelope) {
 	w.send(bus.Envelope{Type: bus.RegisterResponse, Thread: to.ID})
 }
 
+// imposter remembers the sessions that a link writes into its messages, and publishes others with them.
+type imposter struct {
+	message.Publisher
+	mu    sync.Mutex
+	forms message.Metadata // guarded by mu
+}
+
+func (i *imposter) Publish(topic string, ms ...*message.Message) error {
+	i.mu.Lock()
+	for _, m := range ms {
+		if m.Metadata["leat-peer"] != "" {
+			i.forms = message.Metadata{"leat-session": m.Metadata["leat-session"], "leat-peer": m.Metadata["leat-peer"]}
+		}
+	}
+	i.mu.Unlock()
+	return i.Publisher.Publish(topic, ms...)
+}
+
+// impersonate makes inject speak for the link that ch is attached as, where that has presence. To be called before.
+func impersonate(ch *bus.Channel) {
+	if ch.Heartbeat != 0 && !ch.InProcess {
+		ch.Publisher = &imposter{Publisher: ch.Publisher}
+	}
+}
+
 // inject publishes e on a half, as if its registry had sent it.
 func inject(k *kit, ch *bus.Channel, e bus.Envelope) string {
 	if e.ID == "" {
@@ -199,6 +250,11 @@ func inject(k *kit, ch *bus.Channel, e bus.Envelope) string {
 	if err != nil {
 		k.t.Errorf("encode %s: %v", e.Type, err)
 		return e.ID
+	}
+	if i, ok := ch.Publisher.(*imposter); ok {
+		i.mu.Lock()
+		maps.Copy(m.Metadata, i.forms)
+		i.mu.Unlock()
 	}
 	if err := ch.Publisher.Publish(ch.Out, m); err != nil {
 		k.t.Errorf("publish: %v", err)

@@ -187,8 +187,9 @@ func callsPrivate(k *kit, trusted bool) (known, unknown bus.Envelope) {
 	require.NoError(k.t, registers(k, r, "_private"))
 	toPeer, toRegistry := k.pair("peer", "r")
 	toPeer.Local = trusted && toPeer.Local
-	k.attach(r, toPeer)
+	link := k.attach(r, toPeer)
 	w := k.play(toRegistry, everything, `[]`)
+	k.ready(link)
 	w.request("", "_private", "")
 	known = w.expect(bus.ExecuteResponse)
 	w.request("", "_unknown", "")
