@@ -167,11 +167,12 @@ func (b *Bus) Attach(ctx context.Context, ch *Channel) (*Link, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := ch.claim(); err != nil {
+	keys, err := ch.claim()
+	if err != nil {
 		return nil, err
 	}
-	l := newLink(b, ch)
-	if err := b.reserve(l); err != nil {
+	l := newLink(b, ch, keys)
+	if err = b.reserve(l); err != nil {
 		ch.used.Store(false)
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/mac"
 )
 
 // Channel is one half of a way to a peer: a Watermill publisher and subscriber
@@ -59,6 +61,17 @@ type Channel struct {
 	// Both sides measure how far their clocks are apart, and a request that arrives after its caller
 	// has stopped waiting is dropped unexecuted and counted (LinkStats.Expired).
 	Heartbeat time.Duration
+	// Keys are secrets that both sides share: whoever may publish on the topic and has none of them is not heard. Each at
+	// least 16 random bytes, at most 8. What is sent is signed with the first (HMAC-SHA256 over the topic, all metadata and
+	// the payload, in the metadata entry leat-mac); what is received has to be signed with any of them, or is rejected
+	// and counted (LinkStats.Forged). So a key is changed without a pause: add the new one at the back on both sides, then move
+	// it to the front on both, then drop the old one.
+	//
+	// The topics have to have the same names on both sides, and the transport has to leave metadata as it is. Nothing is
+	// encrypted. A message that is recorded and published again is still authentic: sessions stop what is from another
+	// life, dedupe and deadlines what is not much older than Options.RequestTTL and EventTTL; see docs/brokers.md.
+	// Default: none, and messages that are signed are rejected.
+	Keys [][]byte
 	// Draining is called by Bus.Drain before that refuses anything, and may take until ctx ends: where the peer stands
 	// for many, they are told not to choose this side any more, and what they have sent until then is taken. May be
 	// called more than once, at the same time too. May be nil.
@@ -75,23 +88,28 @@ type Channel struct {
 }
 
 // claim marks ch as used, or says why it cannot be.
-func (ch *Channel) claim() error {
+func (ch *Channel) claim() (*mac.Keys, error) {
+	if ch == nil {
+		return nil, fmt.Errorf("%w: nil", ErrInvalidChannel)
+	}
+	keys, err := mac.New(ch.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("%w %q: %w", ErrInvalidChannel, ch.ID, err)
+	}
 	var problem string
 	switch {
-	case ch == nil:
-		return fmt.Errorf("%w: nil", ErrInvalidChannel)
 	case ch.ID == "":
 		problem = "empty ID"
 	case ch.Publisher == nil:
 		problem = "no Publisher"
 	case ch.Out == "":
 		problem = "no Out topic"
-	case ch.Subscriber != nil && ch.In == "":
+	case (ch.Subscriber != nil || keys != nil) && ch.In == "": // the signature is of it
 		problem = "no In topic"
 	case !ch.used.CompareAndSwap(false, true):
 		problem = "attached before: a channel is single use"
 	default:
-		return nil
+		return keys, nil
 	}
-	return fmt.Errorf("%w %q: %s", ErrInvalidChannel, ch.ID, problem)
+	return nil, fmt.Errorf("%w %q: %s", ErrInvalidChannel, ch.ID, problem)
 }

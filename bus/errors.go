@@ -1,6 +1,10 @@
 package bus
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/leatbus/leat/internal/mac"
+)
 
 // Errors of the bus. Compare with [errors.Is]; what is returned wraps them and
 // says more.
@@ -13,6 +17,8 @@ var (
 	ErrDuplicateChannel = errors.New("channel ID is taken")
 	// ErrInvalidChannel: the channel lacks something it needs, or was used before.
 	ErrInvalidChannel = errors.New("invalid channel")
+	// ErrInvalidKeys: a shared key is shorter than 16 bytes, or there are more than 8.
+	ErrInvalidKeys = mac.ErrKeys
 	// ErrFull: the outbound queue of the link has no room.
 	ErrFull = errors.New("outbound queue is full")
 	// ErrTooLarge: a message exceeds Options.MaxMessageBytes.

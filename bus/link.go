@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/mac"
 )
 
 // Link is a channel attached to a bus: it is open from Attach until either
@@ -29,6 +31,7 @@ type Link struct {
 	values  bool // they all take values
 	alone   bool // nobody else gets what it receives
 	inbound message.HandlerFunc
+	keys    *mac.Keys // nil: messages are not signed
 
 	presence *presence // nil without; see Channel.Heartbeat
 
@@ -60,11 +63,12 @@ type Link struct {
 	silent  bool                     // guarded by mu: the handshake was repeated in vain, and given up
 }
 
-func newLink(b *Bus, ch *Channel) *Link {
+func newLink(b *Bus, ch *Channel, keys *mac.Keys) *Link {
 	l := &Link{
 		bus:     b,
 		ch:      ch,
 		codec:   ch.Codec,
+		keys:    keys,
 		seen:    NewTTLStore(b.opts.RequestTTL, TTLStoreOptions{MaxKeys: b.opts.DedupeKeys, Shards: 1}),
 		log:     b.log.With("channel", ch.ID),
 		made:    time.Now(),
@@ -79,7 +83,7 @@ func newLink(b *Bus, ch *Channel) *Link {
 		l.codec = Binary
 	}
 	l.presence = newPresence(l)
-	if p, ok := ch.Publisher.(ParcelPublisher); ok && l.Binary() && l.presence == nil {
+	if p, ok := ch.Publisher.(ParcelPublisher); ok && l.Binary() && l.presence == nil && keys == nil {
 		l.parcels = p
 		l.direct, _ = p.(DirectPublisher)
 	}

@@ -90,6 +90,11 @@ func (l *Link) receive(m *message.Message) *Delivery {
 	l.receiving.Lock()
 	defer l.receiving.Unlock()
 	l.stats.received.Add(1)
+	if err := l.keys.Check(signedFor, l.ch.In, m.Metadata, m.Payload); err != nil {
+		l.stats.forged.Add(1)
+		l.Reject(&Delivery{Context: l.ctx, Link: l, Message: m}, err)
+		return nil
+	}
 	d, err := l.open(m)
 	if err != nil {
 		l.Reject(d, err)

@@ -3,14 +3,15 @@ package bus
 import "sync/atomic"
 
 type linkCounters struct {
-	received, sent, rejected, unsent, dropped, stale, expired atomic.Uint64
+	received, sent, rejected, forged, unsent, dropped, stale, expired atomic.Uint64
 }
 
 // LinkStats counts what happened on a link since it was attached.
 type LinkStats struct {
 	Received uint64 // messages from the peer
 	Sent     uint64 // messages published
-	Rejected uint64 // received, but malformed, unknown, oversized or refused by inbound middleware
+	Rejected uint64 // received, but malformed, unknown, oversized, forged or refused by inbound middleware
+	Forged   uint64 // of those: not signed with a key that is known here; see Channel.Keys
 	Unsent   uint64 // queued, but not published: the publisher failed, the event expired, or the link closed
 	Dropped  uint64 // events that were not even queued: the queue was full
 	Stale    uint64 // received, but sent by or to another life of either side, or a greeting said twice, and dropped; see Channel.Heartbeat
@@ -24,6 +25,7 @@ func (l *Link) Stats() LinkStats {
 		Received: l.stats.received.Load(),
 		Sent:     l.stats.sent.Load(),
 		Rejected: l.stats.rejected.Load(),
+		Forged:   l.stats.forged.Load(),
 		Unsent:   l.stats.unsent.Load(),
 		Dropped:  l.stats.dropped.Load(),
 		Stale:    l.stats.stale.Load(),

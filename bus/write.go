@@ -79,11 +79,20 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 			return err
 		}
 	}
+	if l.keys != nil {
+		if it.msg.Metadata == nil {
+			it.msg.Metadata = make(message.Metadata)
+		}
+		l.keys.Sign(signedFor, l.ch.Out, it.msg.Metadata, it.msg.Payload)
+	}
 	if l.parcels != nil {
 		return l.parcels.PublishParcels(l.ch.Out, it.msg.Context().(*parcel).self[:]...)
 	}
 	return l.ch.Publisher.Publish(l.ch.Out, it.msg)
 }
+
+// signedFor tells the signatures of links from all others by the same key.
+const signedFor = "leat link 1"
 
 // recovered turns a panic of what is not leat's into an error. To be deferred.
 func (l *Link) recovered(in string, err *error) {

@@ -27,6 +27,10 @@ type JoinOptions struct {
 	// ends: by default within 4 to 6 s after it vanished without a goodbye. Default 2 s;
 	// negative: no heartbeats, so that it ends when the peer comes back. See bus.Channel.Heartbeat.
 	Heartbeat time.Duration
+	// Keys are secrets that both sides share, at least 16 random bytes each, at most 8: what is signed with none of them is
+	// rejected. The first signs. See bus.Channel.Keys for how to change one, and for what it does not do.
+	// Default: none, so that all who may publish on the topics are trusted.
+	Keys [][]byte
 	// Close is called once, by the link, when it has ended; see
 	// bus.Channel.Close. Give it what was made for this channel alone, such as
 	// the publisher's Close. Default: nothing; pub and sub stay the caller's.
@@ -59,7 +63,7 @@ type JoinOptions struct {
 // Join does not fail. Wrong arguments make a channel that RegisterChannel
 // refuses, with an error that wraps bus.ErrInvalidChannel: no pub, an empty
 // name, self and peer alike, more than one options struct, topics that are empty or
-// alike.
+// alike; and bus.ErrInvalidKeys for keys that are too short or too many.
 func Join(pub message.Publisher, sub message.Subscriber, self, peer string, opts ...JoinOptions) *bus.Channel {
 	ch, err := join(pub, sub, self, peer, opts)
 	if err != nil {
@@ -94,7 +98,7 @@ func join(pub message.Publisher, sub message.Subscriber, self, peer string, opts
 		return nil, fmt.Errorf("both directions have the topic %q", out)
 	}
 	return &bus.Channel{ID: peer, Publisher: pub, Out: out, Subscriber: sub, In: in, Codec: o.Codec,
-		Heartbeat: o.heartbeat(), Close: o.Close}, nil
+		Heartbeat: o.heartbeat(), Keys: o.Keys, Close: o.Close}, nil
 }
 
 // defaultHeartbeat is that of JoinOptions.

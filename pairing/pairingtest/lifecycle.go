@@ -35,6 +35,7 @@ func lifecycleRules() []group {
 		{"rule19_closing_one_half", closingStatements()},
 		{"rule19_presence", presenceStatements()},
 		{"rule20_bad_input_is_counted", inputStatements()},
+		{"rule26_shared_keys", keyStatements()},
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
+	"github.com/leatbus/leat/internal/mac"
 )
 
 // everything is what a leat peer announces.
@@ -134,9 +135,25 @@ func (w *wire) send(e bus.Envelope) string {
 
 // sendMessage publishes any message.
 func (w *wire) sendMessage(m *message.Message) {
+	signAs(w.ch, m)
 	if err := w.ch.Publisher.Publish(w.ch.Out, m); err != nil {
 		w.k.t.Errorf("publish: %v", err)
 	}
+}
+
+// signAs signs m as a link on ch would.
+func signAs(ch *bus.Channel, m *message.Message) {
+	if len(ch.Keys) == 0 {
+		return
+	}
+	keys, err := mac.New(ch.Keys)
+	if err != nil {
+		panic(err)
+	}
+	if m.Metadata == nil {
+		m.Metadata = make(message.Metadata)
+	}
+	keys.Sign("leat link 1", ch.Out, m.Metadata, m.Payload)
 }
 
 // expect takes the next envelope of that type. Others that came before it stay.
@@ -234,6 +251,13 @@ func (i *imposter) Publish(topic string, ms ...*message.Message) error {
 	return i.Publisher.Publish(topic, ms...)
 }
 
+// disguise writes the link's sessions into m.
+func (i *imposter) disguise(m *message.Message) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	maps.Copy(m.Metadata, i.forms)
+}
+
 // impersonate makes inject speak for the link that ch is attached as, where that has presence. To be called before.
 func impersonate(ch *bus.Channel) {
 	if ch.Heartbeat != 0 && !ch.InProcess {
@@ -252,10 +276,9 @@ func inject(k *kit, ch *bus.Channel, e bus.Envelope) string {
 		return e.ID
 	}
 	if i, ok := ch.Publisher.(*imposter); ok {
-		i.mu.Lock()
-		maps.Copy(m.Metadata, i.forms)
-		i.mu.Unlock()
+		i.disguise(m)
 	}
+	signAs(ch, m)
 	if err := ch.Publisher.Publish(ch.Out, m); err != nil {
 		k.t.Errorf("publish: %v", err)
 	}
