@@ -48,6 +48,8 @@ const (
 	keyGroups   = "leat-groups" // each with a comma before it; a comma alone is none
 	keyDurable  = "leat-durable"
 	keyOnce     = "leat-once"
+	keyLooped   = "leat-looped"
+	keyPartial  = "leat-partial"
 )
 
 // newMessage returns a message to be published. It has no channels for acks,
@@ -92,6 +94,12 @@ func putExtras(m message.Metadata, e *Envelope) {
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
 	}
+	if e.Fault != nil && e.Fault.Looped {
+		m[keyLooped] = "1"
+	}
+	if e.Partial {
+		m[keyPartial] = "1"
+	}
 	for k, v := range e.Metadata {
 		if !strings.HasPrefix(k, keyPrefix) {
 			m[k] = v
@@ -132,6 +140,12 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			if e.Fault != nil {
 				e.Fault.Unrouted = true
 			}
+		case keyLooped:
+			if e.Fault != nil {
+				e.Fault.Looped = true
+			}
+		case keyPartial:
+			e.Partial = true
 		default:
 			if !strings.HasPrefix(k, keyPrefix) {
 				if e.Metadata == nil {

@@ -92,6 +92,8 @@ type Envelope struct {
 	Once string
 	// Features are the control messages that the sender understands, on list messages.
 	Features Features
+	// Partial says of a ListResponse that more of the same list follows, in the same Thread.
+	Partial bool
 	// Groups are the groups of listeners that an Event is for in this process, where that is decided: by a fleet,
 	// for what it brings, and by the registry that is attached to one, for what goes there. Nil: it is not. Listeners
 	// without a group get the event in any case. Copies share it.
@@ -149,6 +151,10 @@ type Fault struct {
 	// Unrouted says that no handler was reached: the code comes from routing,
 	// not from a handler that chose it. It travels as metadata.
 	Unrouted bool `json:"-"`
+	// Looped says that the request went through too many registries, or in a
+	// circle: a not_found that tells nothing about who has the command. It
+	// travels as metadata.
+	Looped bool `json:"-"`
 }
 
 // Features is the set of control messages that a peer understands.

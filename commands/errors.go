@@ -186,5 +186,5 @@ func spellable(f *bus.Fault) *bus.Fault {
 	case NotFound, InvalidRequest, Internal, Timeout, ChannelDisconnected:
 		return f
 	}
-	return &bus.Fault{Code: string(Internal), Message: f.Message, Unrouted: f.Unrouted}
+	return &bus.Fault{Code: string(Internal), Message: f.Message, Unrouted: f.Unrouted, Looped: f.Looped}
 }

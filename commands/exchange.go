@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -28,7 +29,13 @@ type exchange struct {
 type settler interface {
 	// settle is called once, on the goroutine that settles; it must not block.
 	settle(outcome)
+	// answer is the type of the message that answers the exchange.
+	answer() bus.Type
 }
+
+func (*call) answer() bus.Type         { return bus.ExecuteResponse }
+func (*route) answer() bus.Type        { return bus.ExecuteResponse }
+func (*registration) answer() bus.Type { return bus.RegisterResponse }
 
 // outcome is how an exchange ended: with a reply, or with err.
 type outcome struct {
@@ -49,29 +56,54 @@ func (o *outcome) failed(command string) *Error {
 	return nil
 }
 
-// answered settles the exchange that a response belongs to.
-func (p *peer) answered(e *bus.Envelope) {
-	ex := p.out.take(e.Thread)
-	if ex == nil {
+// answered settles the exchange that a response belongs to. One of the wrong
+// type is rejected, and the exchange waits on.
+func (p *peer) answered(d *bus.Delivery) {
+	e := &d.Envelope
+	ex, wrong := p.out.answered(e.Thread, e.Type)
+	switch {
+	case wrong:
+		p.link.Reject(d, fmt.Errorf("a %s for a request of another kind", e.Type))
+		return
+	case ex == nil:
 		p.r.stats.late.Add(1)
 		return
 	}
-	o := outcome{Content: payload.Content{Body: e.Body, Value: e.Value}, fault: e.Fault, metadata: e.Metadata}
-	if p.stale(ex, e.Fault) {
-		e.Fault.Unrouted = true
-		p.r.evict(ex.command, p)
+	if e.Fault != nil && Code(e.Fault.Code) == NotFound && ex.listed {
+		p.missing(ex.command, e.Fault)
 	}
-	ex.owner.settle(o)
+	ex.owner.settle(outcome{Content: payload.Content{Body: e.Body, Value: e.Value}, fault: e.Fault, metadata: e.Metadata})
 }
 
-// stale reports whether the peer says that it does not have a command which
-// the table says it has. A handler may answer not_found too: peers of our
-// kind tell the two apart, others route only.
-func (p *peer) stale(ex *exchange, f *bus.Fault) bool {
-	if f == nil || !ex.listed || Code(f.Code) != NotFound {
-		return false
+// answered is take for a message of type t. wrong reports that there is an
+// exchange with that ID, and that such a message does not answer it.
+func (p *pending) answered(id string, t bus.Type) (ex *exchange, wrong bool) {
+	part := p.part(id)
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	switch ex = part.byID[id]; {
+	case ex == nil:
+		return nil, false
+	case ex.owner.answer() != t:
+		return nil, true
 	}
-	return f.Unrouted || !p.link.Understands(bus.CanWithdraw)
+	part.remove(ex)
+	return ex, false
+}
+
+// missing handles the not_found of a peer that was asked because the table says
+// that it has the command. Only routing at that peer knows that it does not:
+// peers of our kind mark that. A handler may say not_found too, and a request
+// that has made too many hops says nothing about the last of the registries
+// that it has passed; where it may have been either, the peer's list tells.
+func (p *peer) missing(id string, f *bus.Fault) {
+	switch {
+	case f.Unrouted:
+		p.r.evict(id, p)
+		f.Unrouted = p.r.lookup(id) == nil // else this registry has got it from another peer meanwhile
+	case f.Looped, !p.link.Understands(bus.CanWithdraw):
+		p.doubt(id)
+	}
 }
 
 // cancelled tells the peer that the request with that ID has no caller.

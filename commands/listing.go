@@ -9,10 +9,13 @@ import (
 // list answers a list.commands.request.
 func (p *peer) list(thread string) {
 	limit := p.r.bus.Options().MaxMessageBytes - listOverhead - len(thread)
+	var parts [][]bus.Definition
 	for _, list := range alike(p.r.public()) {
-		for _, defs := range split(list, limit) {
-			p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(defs), Durable: len(defs) > 0 && defs[0].Durable})
-		}
+		parts = append(parts, split(list, limit)...)
+	}
+	for i, defs := range parts {
+		p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(defs),
+			Durable: len(defs) > 0 && defs[0].Durable, Partial: i < len(parts)-1})
 	}
 }
 
@@ -56,6 +59,7 @@ func (p *peer) listed(d *bus.Delivery) {
 		p.link.Reject(d, err)
 		return
 	}
+	p.clear(&d.Envelope, defs)
 	first, ignored := p.install(defs)
 	if ignored > 0 {
 		p.r.stats.conflicts.Add(uint64(ignored))

@@ -22,6 +22,7 @@ type peer struct {
 	in      map[string]*serving // guarded by mu: requests received and not answered, by ID
 	lanes   [bus.MaxDepth + 1]lane
 	waiting int // guarded by mu: requests in the backlogs of all lanes
+	doubts  doubts
 
 	met        bool                // guarded by r.mu: the peer has answered the handshake
 	unsaid     map[string]struct{} // guarded by r.mu: of a router, what is to be withdrawn then
@@ -65,7 +66,7 @@ func (p *peer) Receive(d *bus.Delivery) bool {
 	case bus.ExecuteRequest:
 		p.requested(d)
 	case bus.ExecuteResponse, bus.RegisterResponse:
-		p.answered(e)
+		p.answered(d)
 	case bus.Cancel:
 		p.cancel(e.Thread)
 	case bus.RegisterRequest:
@@ -107,6 +108,7 @@ func (p *peer) Closed(err error) {
 		p.lanes[i].backlog, p.lanes[i].gone = nil, 0
 	}
 	p.waiting = 0
+	p.doubts.stop()
 	p.mu.Unlock()
 	out := p.out.close()
 

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/leatbus/leat/bus"
@@ -72,13 +73,20 @@ func (p *peer) unrouted(d *bus.Delivery) {
 	p.unstarted(d.Envelope.ID, notFound(d.Envelope.Name))
 }
 
+// looped answers not_found to a request that goes in a circle, or has come too
+// far. That is no word about who has the command.
+func (p *peer) looped(e *bus.Envelope) {
+	p.r.stats.loops.Add(1)
+	p.refuse(e.ID, &bus.Fault{Code: string(NotFound), Looped: true,
+		Message: fmt.Sprintf("command not found: %s, after %d registries or in a circle", e.Name, e.Hops)})
+}
+
 // forward sends the request on to another link, under its own ID where that
 // is free there.
 func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	e := &d.Envelope
 	if e.Hops >= bus.MaxHops || to.out.isCall(e.ID, e.Name) { // a call of this registry's own that came back: through peers that do not count hops
-		p.r.stats.loops.Add(1)
-		p.unrouted(d)
+		p.looped(e)
 		return
 	}
 	rt := &route{exchange: exchange{command: e.Name, listed: listed}, origin: p, originID: e.ID}

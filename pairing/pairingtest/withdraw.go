@@ -75,14 +75,19 @@ func closeWhilePending(k *kit) {
 	require.Nil(k.t, other.expect(bus.RegisterResponse).Fault)
 }
 
-// staleEntry has a peer that does not know Withdraw.
+// staleEntry has a peer that does not know Withdraw. Its not_found may be a
+// handler's: its list tells.
 func staleEntry(k *kit) {
 	r := k.registry("r")
-	w, _ := k.wire(r, "old", 0, `[{"id":"x"},{"id":"y"}]`)
-	c := k.call(k.ctx, r, "x", "")
-	w.refuse(w.expect(bus.ExecuteRequest), commands.NotFound, "who?")
-	require.ErrorIs(k.t, recv(k, c, "the answer").err, commands.ErrNotFound)
-	require.False(k.t, has(r, "x"), "the stale entry is still there")
+	w, _ := k.wire(r, "old", 0, `[{"id":"y"}]`)
+	w.send(bus.Envelope{Type: bus.ListResponse, Thread: "nobody asked", Body: json.RawMessage(`[{"id":"x"}]`)})
+	for _, id := range []string{"y", "x"} {
+		k.knows(r, id)
+		c := k.call(k.ctx, r, id, "")
+		w.refuse(w.expect(bus.ExecuteRequest), commands.NotFound, "who?")
+		require.ErrorIs(k.t, recv(k, c, "the answer").err, commands.ErrNotFound)
+	}
+	k.forgets(r, "x")
 	require.True(k.t, has(r, "y"))
 	require.EqualValues(k.t, 1, r.Stats().Evicted)
 	k.fails(r, "x", commands.ErrNotFound)
