@@ -38,8 +38,7 @@ func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 	scheme, _, found := strings.Cut(url, "://")
 	connect, known := schemes[strings.ToLower(scheme)]
 	if !found || !known {
-		return nil, fmt.Errorf("open broker %q: %w; there are %s", redacted(url), ErrUnknownScheme,
-			strings.Join(slices.Sorted(maps.Keys(schemes)), ", "))
+		return nil, errScheme(url)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open broker %s: %w", redacted(url), err)
@@ -57,6 +56,22 @@ func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 		return nil, fmt.Errorf("open broker %s: %w", redacted(url), err)
 	}
 	return b, nil
+}
+
+// errScheme says what is wrong with a URL that Open does not know, and what one looks like.
+func errScheme(url string) error {
+	if scheme := strings.ToLower(url); schemes[scheme] != nil {
+		example := scheme + "://HOST:PORT"
+		if scheme == "memory" || scheme == "gochannel" {
+			example = scheme + "://"
+		}
+		return fmt.Errorf("open broker %q: no URL; one looks like %s", url, example)
+	}
+	all := strings.Join(slices.Sorted(maps.Keys(schemes)), ", ")
+	if !strings.Contains(url, "://") {
+		return fmt.Errorf("open broker %q: %w; a URL looks like nats://HOST:PORT, and there are %s", redacted(url), ErrUnknownScheme, all)
+	}
+	return fmt.Errorf("open broker %q: %w; there are %s", redacted(url), ErrUnknownScheme, all)
 }
 
 var errNoHost = errors.New("no host in the URL")

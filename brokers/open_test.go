@@ -19,7 +19,10 @@ func TestOpenRefuses(t *testing.T) {
 	for url, says := range map[string]string{
 		"":                                   "unknown scheme",
 		"ftp://x":                            "unknown scheme",
-		"nats":                               "unknown scheme",
+		"nats":                               "no URL; one looks like nats://HOST:PORT",
+		"Kafka":                              "no URL; one looks like kafka://HOST:PORT",
+		"memory":                             "no URL; one looks like memory://",
+		"localhost:4222":                     "a URL looks like nats://HOST:PORT",
 		"mysql://root:secret@127.0.0.1/test": "…@127.0.0.1",
 		"nats://":                            "no host",
 		"jetstream://":                       "no host",

@@ -13,9 +13,15 @@ import (
 	"fmt"
 	"log"
 	"os"
+
+	"github.com/leatbus/leat/examples/internal/usage"
 )
 
 func main() {
+	usage.Parse(`usage: go run ./examples/dynamic-plugin
+
+A host that knows no command loads a plugin at run time, calls what the plugin advertises, and
+unloads it; the commands go with it.`, 0)
 	if err := story(context.Background(), os.Stdout); err != nil {
 		log.SetFlags(0)
 		log.Fatal(fmt.Errorf("dynamic-plugin: %w", err))

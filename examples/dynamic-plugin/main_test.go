@@ -10,7 +10,7 @@ import (
 
 func TestStory(t *testing.T) {
 	t.Parallel()
-	r := program.Run(t, program.Build(t, "."), program.Options{})
+	r := program.Run(t, program.Build(t), program.Options{})
 	assert.Equal(t, []string{
 		`host starts; commands: none`,
 		`letters loaded; commands: letters.salute, letters.sign`,
@@ -25,4 +25,11 @@ func TestStory(t *testing.T) {
 	}, r.Lines())
 	assert.Empty(t, r.Stderr)
 	assert.Zero(t, r.Status)
+}
+
+func TestMain(m *testing.M) { program.Main(m) }
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	program.Usage(t, program.Build(t), "dynamic-plugin")
 }

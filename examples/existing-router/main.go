@@ -12,9 +12,15 @@ import (
 	"fmt"
 	"log"
 	"os"
+
+	"github.com/leatbus/leat/examples/internal/usage"
 )
 
 func main() {
+	usage.Parse(`usage: go run ./examples/existing-router
+
+A program that already has a Watermill Router, with a handler and middleware, gets command RPC
+beside what it does.`, 0)
 	if err := story(context.Background(), os.Stdout); err != nil {
 		log.SetFlags(0)
 		log.Fatal(fmt.Errorf("existing-router: %w", err))

@@ -10,7 +10,7 @@ import (
 
 func TestStory(t *testing.T) {
 	t.Parallel()
-	r := program.Run(t, program.Build(t, "."), program.Options{})
+	r := program.Run(t, program.Build(t), program.Options{})
 	assert.Equal(t, []string{
 		"receipt: 3 x tea, 1170 cents",
 		"quote for 2 x cup: 2500 cents",
@@ -21,4 +21,11 @@ func TestStory(t *testing.T) {
 	}, r.Lines())
 	assert.Empty(t, r.Stderr)
 	assert.Zero(t, r.Status)
+}
+
+func TestMain(m *testing.M) { program.Main(m) }
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	program.Usage(t, program.Build(t), "existing-router")
 }

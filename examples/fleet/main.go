@@ -28,6 +28,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
+	"github.com/leatbus/leat/examples/internal/usage"
 	"github.com/leatbus/leat/pairing"
 )
 
@@ -38,6 +39,13 @@ const lease = time.Second
 func onBroker(log *slog.Logger) brokers.Options {
 	return brokers.Options{Namespace: "leat-examples", Retention: time.Minute, Logger: log}
 }
+
+const about = `usage: go run ./examples/fleet [flags] [URL]
+
+Three worker processes and a caller on one broker. In the middle of the calls one worker is killed
+and started again; the last line accounts for every call. URL is that of a broker that you have,
+such as redis://127.0.0.1:6379; without one, NATS runs in this process. Ctrl-C ends it early.
+`
 
 type options struct {
 	calls, callers, workers int
@@ -51,7 +59,7 @@ func main() {
 	flag.IntVar(&o.workers, "workers", 3, "processes")
 	id := flag.String("as", "", "be the worker of that name (the program starts itself so)")
 	namespace := flag.String("namespace", "fleet-"+bus.NewID()[:8], "keeps this fleet apart from others")
-	flag.Parse()
+	usage.Parse(about, 1)
 	o.url = flag.Arg(0)
 	if *id != "" {
 		exit(work(o.url, *namespace, *id))

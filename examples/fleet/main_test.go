@@ -44,7 +44,7 @@ func addsUp(t *testing.T, line string) (sent int, failed map[string]int) {
 
 func TestEveryCallIsAccountedFor(t *testing.T) {
 	t.Parallel()
-	r := program.Run(t, program.Build(t, "."), program.Options{}, "-calls", "3000")
+	r := program.Run(t, program.Build(t), program.Options{}, "-calls", "3000")
 	lines := r.Lines()
 	require.NotEmpty(t, lines)
 	sent, failed := addsUp(t, lines[len(lines)-1])
@@ -64,7 +64,7 @@ func TestEveryCallIsAccountedFor(t *testing.T) {
 // Whoever stops it, and however, the workers go too.
 func TestNoWorkerIsLeft(t *testing.T) {
 	t.Parallel()
-	binary := program.Build(t, ".")
+	binary := program.Build(t)
 	for name, with := range map[string]syscall.Signal{"ctrl-c": syscall.SIGINT, "terminated": syscall.SIGTERM, "killed": syscall.SIGKILL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -98,7 +98,7 @@ func TestNoWorkerIsLeft(t *testing.T) {
 
 func TestWhatCannotBe(t *testing.T) {
 	t.Parallel()
-	binary := program.Build(t, ".")
+	binary := program.Build(t)
 	for name, c := range map[string]struct {
 		args []string
 		says string
@@ -139,4 +139,11 @@ func alive(pids []int) (left []int) {
 		}
 	}
 	return left
+}
+
+func TestMain(m *testing.M) { program.Main(m) }
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	program.Usage(t, program.Build(t), "fleet")
 }

@@ -92,23 +92,56 @@ func (s *screen) follow(t *tally, ended <-chan struct{}) {
 }
 
 func (s *screen) show(now, past account, calls int) {
-	rate := float64(now.ended-past.ended) / (now.at - past.at).Seconds()
-	line := fmt.Sprintf("%4.1fs  %5d of %d  %5.0f calls/s  %s  errors: %s  p50 %s  p99 %s", now.at.Seconds(), now.ended, calls, rate,
-		counts(now.answered), counts(now.failed), short(now.quantile(50)), short(now.quantile(99)))
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	all := progress(now, past, calls)
 	if s.width == nil {
-		fmt.Fprintln(s.out, line)
+		fmt.Fprintln(s.out, all[0])
 		return
 	}
-	if r := []rune(line); len(r) >= s.width() {
-		line = string(r[:s.width()-1])
-	}
+	line := widest(all, s.width()-1) // a full line would wrap
 	if s.colour && len(now.failed) > len(past.failed) || s.colour && sum(now.failed) > sum(past.failed) {
 		line = "\x1b[31m" + line + "\x1b[0m"
 	}
 	fmt.Fprint(s.out, "\r\x1b[K"+line)
 	s.live = true
+}
+
+// progress says how it goes, at length first and then in fewer and fewer words.
+func progress(now, past account, calls int) []string {
+	rate := 0.0
+	if took := (now.at - past.at).Seconds(); took > 0 {
+		rate = float64(now.ended-past.ended) / took
+	}
+	at, done, speed := fmt.Sprintf("%4.1fs", now.at.Seconds()), fmt.Sprintf("%5d of %d", now.ended, calls), fmt.Sprintf("%5.0f calls/s", rate)
+	latency := fmt.Sprintf("p50 %s  p99 %s", short(now.quantile(50)), short(now.quantile(99)))
+	byWorker, errors := "workers:", fmt.Sprintf("errors: %d", sum(now.failed))
+	for _, name := range slices.Sorted(maps.Keys(now.answered)) {
+		byWorker += fmt.Sprintf(" %d", now.answered[name])
+	}
+	lines := [][]string{
+		{at, done, speed, counts(now.answered), "errors: " + counts(now.failed), latency},
+		{at, done, speed, byWorker, errors, latency},
+		{at, done, speed, byWorker, errors},
+		{at, done, speed, errors},
+		{at, done, errors},
+		{strings.TrimSpace(done)},
+	}
+	all := make([]string, len(lines))
+	for i, parts := range lines {
+		all[i] = strings.Join(parts, "  ")
+	}
+	return all
+}
+
+// widest is the first line that fits, whole; "" if none does.
+func widest(lines []string, width int) string {
+	for _, line := range lines {
+		if len(line) <= width { // in bytes, which are as many as columns, or more
+			return line
+		}
+	}
+	return ""
 }
 
 // last accounts for every call.
@@ -118,15 +151,21 @@ func (s *screen) last(t *tally, again uint64) {
 	for _, code := range slices.Sorted(maps.Keys(a.failed)) {
 		text += fmt.Sprintf(" + %s %d", code, a.failed[code])
 	}
-	rest := fmt.Sprintf("  (%s; %d sent once more to another worker; %.0f calls/s, p50 %s, p99 %s, %.1f s)", counts(a.answered), again,
-		float64(a.ended)/a.at.Seconds(), short(a.quantile(50)), short(a.quantile(99)), a.at.Seconds())
+	rest := []string{
+		"  (" + counts(a.answered) + ";", fmt.Sprintf(" %d sent once more to another worker;", again),
+		fmt.Sprintf(" %.0f calls/s, p50 %s, p99 %s, %.1f s)", float64(a.ended)/a.at.Seconds(), short(a.quantile(50)), short(a.quantile(99)), a.at.Seconds()),
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()
+	details := strings.Join(rest, "")
+	if s.width != nil && len(text+details) > s.width() {
+		details = "\n" + strings.Join(rest, "\n  ")
+	}
 	if s.colour {
 		text = "\x1b[1m" + text + "\x1b[0m"
 	}
-	fmt.Fprintln(s.out, text+rest)
+	fmt.Fprintln(s.out, text+details)
 }
 
 // counts lists numbers by name.

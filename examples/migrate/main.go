@@ -18,6 +18,7 @@ import (
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
+	"github.com/leatbus/leat/examples/internal/usage"
 	"github.com/leatbus/leat/pairing"
 )
 
@@ -29,6 +30,13 @@ var usual = map[string]string{
 	"amqp":      "amqp://guest:guest@127.0.0.1:5672/",
 	"postgres":  "postgres://postgres@127.0.0.1:5432/postgres",
 }
+
+const about = `usage: go run ./examples/migrate [-over NAME|URL]
+
+One program, in one process or over a broker. What differs is the line that opens it. Known by
+name, at their usual address on this machine: memory, gochannel, nats, redis, amqp, postgres. All
+others, and other addresses, by URL: jetstream://HOST:4222, kafka://HOST:9092, …
+`
 
 type numbers struct {
 	A int `json:"a"`
@@ -44,8 +52,8 @@ var (
 var quiet = slog.New(slog.DiscardHandler)
 
 func main() {
-	over := flag.String("over", "memory", "a broker's name, or its URL")
-	flag.Parse()
+	over := flag.String("over", "memory", "a broker's `name` from above, or its URL")
+	usage.Parse(about, 0)
 	log.SetFlags(0)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()

@@ -24,7 +24,7 @@ event: 7
 // The program does the same over every broker.
 func TestMigration(t *testing.T) {
 	t.Parallel()
-	binary := program.Build(t, ".")
+	binary := program.Build(t)
 	for name, over := range map[string]func(t *testing.T) string{
 		"memory":        func(*testing.T) string { return "memory" },
 		"gochannel":     func(*testing.T) string { return "gochannel" },
@@ -46,9 +46,18 @@ func TestMigration(t *testing.T) {
 
 func TestNoBroker(t *testing.T) {
 	t.Parallel()
-	r := program.Run(t, program.Build(t, "."), program.Options{}, "-over", "nats://127.0.0.1:1")
+	r := program.Run(t, program.Build(t), program.Options{}, "-over", "nats://127.0.0.1:1")
 	assert.Empty(t, r.Stdout)
 	assert.Contains(t, r.Stderr, "migrate: open broker nats://127.0.0.1:1: ")
+	assert.Equal(t, 1, r.Status)
+}
+
+// What has no usual address is told from a URL, and what one looks like.
+func TestNoURL(t *testing.T) {
+	t.Parallel()
+	r := program.Run(t, program.Build(t), program.Options{}, "-over", "kafka")
+	assert.Empty(t, r.Stdout)
+	assert.Equal(t, "migrate: open broker \"kafka\": no URL; one looks like kafka://HOST:PORT\n", r.Stderr)
 	assert.Equal(t, 1, r.Status)
 }
 
@@ -80,4 +89,11 @@ func at(env, name, usual, start string) func(*testing.T) string {
 		_ = conn.Close()
 		return over
 	}
+}
+
+func TestMain(m *testing.M) { program.Main(m) }
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	program.Usage(t, program.Build(t), "migrate")
 }

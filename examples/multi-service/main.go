@@ -20,9 +20,22 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/leatbus/leat/examples/internal/usage"
 )
 
+const about = `usage: go run ./examples/multi-service
+
+Two registries in one process, root and worker, and a prompt on root from which to call commands
+and to watch events, wherever they live. At the prompt, help explains. It reads from a pipe too:
+
+  printf 'call math.add {"a":7,"b":11}\nquit\n' | go run ./examples/multi-service
+
+Results go to standard output, errors and the log to standard error; over a pipe the exit status
+is 1 if a line failed.`
+
 func main() {
+	usage.Parse(about, 0)
 	ctx := context.Background()
 	c := openConsole(os.Stdin, os.Stdout, os.Stderr)
 	if c.asks {

@@ -108,7 +108,7 @@ func words() []session {
 
 func TestSession(t *testing.T) {
 	t.Parallel()
-	binary := program.Build(t, ".")
+	binary := program.Build(t)
 	for _, s := range append(calls(), words()...) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
@@ -123,14 +123,14 @@ func TestSession(t *testing.T) {
 // A calculation on worker is heard on root, however the session ends.
 func TestEventOfAnotherRegistry(t *testing.T) {
 	t.Parallel()
-	r := program.Run(t, program.Build(t, "."), program.Options{Stdin: "listen math.*\ncall math.add {\"a\":7,\"b\":11}\n"})
+	r := program.Run(t, program.Build(t), program.Options{Stdin: "listen math.*\ncall math.add {\"a\":7,\"b\":11}\n"})
 	assert.ElementsMatch(t, []string{"listening to math.*", "18", `event math.computed {"command":"math.add","result":18}`}, r.Lines())
 	assert.Zero(t, r.Status)
 }
 
 func TestStatsAndHelp(t *testing.T) {
 	t.Parallel()
-	r := program.Run(t, program.Build(t, "."), program.Options{Stdin: "emit a.b\nstats\nhelp\nhelp call\n"})
+	r := program.Run(t, program.Build(t), program.Options{Stdin: "emit a.b\nstats\nhelp\nhelp call\n"})
 	for row, counts := range map[string]string{ // of root and of worker
 		"commands that live here": `2 +3`,
 		"events emitted":          `1 +0`,
@@ -151,4 +151,9 @@ func TestFromTheRepositoryRoot(t *testing.T) {
 	r := program.Run(t, "go", program.Options{Dir: "../..", Stdin: "call math.add {\"a\":7,\"b\":11}\nquit\n"}, "run", "./examples/multi-service")
 	assert.Equal(t, "18\n", r.Stdout)
 	assert.Zero(t, r.Status)
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	program.Usage(t, program.Build(t), "multi-service")
 }

@@ -13,7 +13,7 @@ import (
 
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
-	r := program.Run(t, program.Build(t, "."), program.Options{})
+	r := program.Run(t, program.Build(t), program.Options{})
 	assert.Equal(t, "event: 18\nresult: 18\n", r.Stdout)
 	assert.Empty(t, r.Stderr)
 	assert.Zero(t, r.Status)
@@ -25,4 +25,11 @@ func TestQuickstartIsShort(t *testing.T) {
 	source, err := os.ReadFile("main.go")
 	require.NoError(t, err)
 	assert.Less(t, bytes.Count(source, []byte("\n")), 60)
+}
+
+func TestMain(m *testing.M) { program.Main(m) }
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	program.Usage(t, program.Build(t), "quickstart")
 }

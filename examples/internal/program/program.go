@@ -1,22 +1,29 @@
 // Package program builds an example and runs it as a user would.
 //
-//	result := program.Run(t, program.Build(t, "."), program.Options{})
+//	func TestMain(m *testing.M) { program.Main(m) }
+//
+//	result := program.Run(t, program.Build(t), program.Options{})
 package program
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// timeLimit is for a program that hangs: the examples end within a second.
-const timeLimit = 30 * time.Second
+// Time limits are for what hangs: the examples end within seconds, but for a machine that is busy with other things.
+const (
+	timeLimit  = 2 * time.Minute
+	buildLimit = 5 * time.Minute
+)
 
 // Options says how a program is run. The zero value works.
 type Options struct {
@@ -36,15 +43,63 @@ func (r Result) Lines() []string {
 	return strings.Split(strings.TrimSuffix(r.Stdout, "\n"), "\n")
 }
 
-// Build compiles the main package in dir, and returns the path of the binary,
-// which goes with the test.
-func Build(t *testing.T, dir string) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "example")
-	if r := Run(t, "go", Options{Dir: dir}, "build", "-o", binary, "."); r.Status != 0 {
-		t.Fatalf("go build in %s: %s", dir, r.Stderr)
+var built struct {
+	once sync.Once
+	path string // "" if it does not build
+	dir  string // to be removed; written by once
+	said string
+}
+
+// Main runs the tests of an example, and removes what Build has built. It ends the process.
+func Main(m *testing.M) { Exit(m.Run()) }
+
+// Exit removes what Build has built, and ends the process with that status: for a TestMain of the example's own.
+func Exit(status int) {
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
 	}
-	return binary
+	os.Exit(status)
+}
+
+// Build compiles the main package in the test's directory, once for all tests, and returns the path of the binary.
+func Build(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), buildLimit)
+		defer cancel()
+		dir, err := os.MkdirTemp("", "leat-example-")
+		if err != nil {
+			built.said = err.Error()
+			return
+		}
+		path := filepath.Join(dir, "example")
+		out, err := exec.CommandContext(ctx, "go", "build", "-o", path, ".").CombinedOutput()
+		built.dir, built.said = dir, fmt.Sprintf("%v\n%s", err, out)
+		if err == nil {
+			built.path = path
+		}
+	})
+	if built.path == "" {
+		t.Fatalf("go build: %s", built.said)
+	}
+	return built.path
+}
+
+// Usage checks what the program does with a command line: help on standard output, and what it does not take is an error.
+func Usage(t *testing.T, path, name string) {
+	t.Helper()
+	for _, help := range []string{"--help", "-help", "-h"} {
+		r := Run(t, path, Options{}, help)
+		if r.Status != 0 || r.Stderr != "" || !strings.HasPrefix(r.Stdout, "usage: go run ./examples/"+name) {
+			t.Errorf("%s %s: status %d\nstdout: %s\nstderr: %s", name, help, r.Status, r.Stdout, r.Stderr)
+		}
+	}
+	for _, wrong := range [][]string{{"--nonsense"}, {"-x=1"}, {"one", "two"}} {
+		r := Run(t, path, Options{}, wrong...)
+		if r.Status != 2 || r.Stdout != "" || !strings.Contains(r.Stderr, "usage: go run ./examples/"+name) {
+			t.Errorf("%s %v: status %d\nstdout: %s\nstderr: %s", name, wrong, r.Status, r.Stdout, r.Stderr)
+		}
+	}
 }
 
 // Run runs the program to its end. A program that does not start, or does not
