@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -27,12 +28,13 @@ type Options struct {
 	Handler []message.HandlerMiddleware
 	// RequestTTL is the window of request dedupe. Default 30 s.
 	RequestTTL time.Duration
-	// EventTTL is the window of event dedupe, and the age at which an event is no longer
+	// EventTTL is the window of event dedupe for IDs that no bus has made, and the age at which an event is no longer
 	// relayed. Default 5 s.
 	EventTTL time.Duration
 	// DedupeKeys bounds the request IDs remembered for each link, and the event
 	// IDs remembered for all: of events that a bus has emitted, and of all others, each. At the bound the oldest go
-	// first, and are counted. Default 262,144.
+	// first, and are counted; but for those of a bus's events, since of each bus the last number that came is
+	// remembered for an hour, for 1,024 buses and a quarter of DedupeKeys. Default 262,144.
 	DedupeKeys int
 	// QueueSize bounds the requests and events that wait to be published on a
 	// link, per link; answers have twice that. Default 8,192.
@@ -78,9 +80,14 @@ type Bus struct {
 
 	events  *eventLog     // IDs of events seen
 	minted  *eventIDs     // those of events emitted here
+	mint    func() string // makes the next of them
 	dropped atomic.Uint64 // duplicates
 	evicted atomic.Uint64 // request keys of links that have ended, forgotten before their time
-	work    work
+	serials atomic.Uint64 // of links
+
+	seed      maphash.Seed  // of names of routes
+	overtaken atomic.Uint64 // events that came too late for the order of their emitter
+	work      work
 
 	lastSession atomic.Int64     // when the newest session began
 	wall        func() time.Time // tests set it: the clock that peers are told; nil: time.Now
@@ -136,9 +143,11 @@ func New(o Options) *Bus {
 		readers: len(o.Inbound)+len(o.Handler) > 0,
 		events:  newEventLog(o.EventTTL, o.DedupeKeys),
 		minted:  newEventIDs(),
+		seed:    maphash.MakeSeed(),
 		links:   make(map[string]*Link),
 		work:    work{idle: make(chan struct{}, 1)},
 	}
+	b.mint = b.minted.next
 	b.open.Store(new([]*Link))
 	return b
 }
@@ -256,16 +265,17 @@ func (b *Bus) Link(id string) *Link {
 	return nil
 }
 
-// Emit runs fn with the ID of a new event, which this bus takes for a duplicate when a peer brings it. No event of
-// any link is accepted while it runs: what fn queues is queued in one order everywhere. fn must not block. It
+// Emit runs fn, which may take the ID of one new event; this bus takes it for a duplicate when a peer brings it. An
+// event that stays here takes none: what an emitter leaves out, its peers take for lost. No event of
+// any link is accepted while fn runs: what it queues is queued in one order everywhere. fn must not block. Emit
 // returns [ErrClosed] after Close.
-func (b *Bus) Emit(fn func(id string)) error {
+func (b *Bus) Emit(fn func(take func() string)) error {
 	b.sequence.Lock()
 	defer b.sequence.Unlock()
 	if b.closed.Load() {
 		return ErrClosed
 	}
-	fn(b.minted.next())
+	fn(b.mint)
 	return nil
 }
 

@@ -80,7 +80,8 @@ type Envelope struct {
 	// Hops counts the registries that forwarded it.
 	Hops int
 	// Key names what an ExecuteRequest is about: where several processes serve the command, requests with the same
-	// key go to the same one while they stay the same. Empty: to any. Of a Group it is the name.
+	// key go to the same one while they stay the same. Empty: to any. Of a Group it is the name. Of an Event that a fleet
+	// brings it is the process that has sent it.
 	Key string
 	// Idempotent says that the ExecuteRequest may be executed more than once.
 	Idempotent bool

@@ -1,205 +1,264 @@
 package bus
 
 import (
-	"context"
 	"math/bits"
 	"strings"
 	"sync"
 	"time"
 )
 
-// eventLog remembers the IDs of events that were received, as a [TTLStore] does. Those that a bus has made are numbers
-// behind a prefix of its own, and most come in order: of them it keeps a bit each, in blocks, where the store would keep
-// a hundred bytes, for the collector to look at. All others are in the store.
+// hearing is what the event log makes of one event.
+type hearing int
+
+const (
+	heardNew  hearing = iota // not seen before: it is delivered
+	heardOld                 // seen before: a duplicate
+	overtaken                // not seen before, and lower than what another route has brought: a loss
+)
+
+const (
+	markMemory = time.Hour // how long the mark of an emitter outlives its last event
+	maxWindow  = 1 << 10   // words: the last 65,536 numbers of an emitter are known one by one
+	minWindow  = 1 << 2    // words
+)
+
+// eventLog remembers the events that a bus has received. Those that a bus has made have IDs that are numbers behind a
+// prefix of the emitter's own: of each emitter the log keeps a mark, which outlives EventTTL, and for EventTTL a window
+// of bits. All others are foreign IDs: see foreignLog.
 //
-// A block is forgotten as a whole, one TTL after the last key that came into it: no key is forgotten early for that, and
-// those of an emitter with little to say are remembered longer. At the bound it is the block that has rested longest
-// whose keys go first.
+// Of one emitter, each number is heard at most once, for as long as its mark is remembered. Routes (links, or processes
+// behind the link to a fleet) bring its events in order. So the order of the emitter holds if an unseen number that is
+// lower than what another route has brought is not heard any more: it is overtaken, which is a loss, and counted. One
+// that is only lower than what came over its own route shows that the transport keeps no order: it is heard.
 type eventLog struct {
-	foreign *TTLStore
+	foreign *foreignLog
 	ttl     time.Duration
-	max     int
+	maxKeys int // bits that are set
+	maxBits int // words, over all windows
+	maxMade int // emitters
 	base    time.Time
 
-	mu         sync.Mutex
-	blocks     map[blockID]*block // guarded by mu
-	first      *block             // guarded by mu: in the order in which their last keys came
-	last       *block             // guarded by mu
-	hit        *block             // guarded by mu: the one used last; or nil
-	keys       int                // guarded by mu
-	evicted    uint64             // guarded by mu
-	duplicates uint64             // guarded by mu
-	timer      *time.Timer        // guarded by mu: sweeps; nil while there are no blocks
-	closed     bool               // guarded by mu
-}
-
-const blockKeys = 1024
-
-type blockID struct {
-	prefix string
-	number uint64
-}
-
-type block struct {
-	id         blockID
-	seen       [blockKeys / 64]uint64
-	keys       int
-	touched    time.Duration // when the last key came, since the log was made
-	prev, next *block
+	mu       sync.Mutex
+	emitters map[string]*emitter // guarded by mu: by prefix
+	awake    emitterList         // guarded by mu: those with a window, the one that rests longest first
+	asleep   emitterList         // guarded by mu: those that have only a mark, likewise
+	hit      *emitter            // guarded by mu: the one used last; or nil
+	keys     int                 // guarded by mu: bits that are set, in all windows
+	words    int                 // guarded by mu: the lengths of all windows
+	evicted  uint64              // guarded by mu: marks forgotten before their time
+	timer    *time.Timer         // guarded by mu: sweeps; nil while there are no emitters
+	closed   bool                // guarded by mu
 }
 
 func newEventLog(ttl time.Duration, maxKeys int) *eventLog {
 	return &eventLog{
-		foreign: NewTTLStore(ttl, TTLStoreOptions{MaxKeys: maxKeys}),
-		ttl:     ttl, max: maxKeys, base: time.Now(),
-		blocks: make(map[blockID]*block),
+		foreign: newForeignLog(ttl, maxKeys),
+		ttl:     ttl, maxKeys: maxKeys,
+		maxBits:  maxWindow + maxKeys/4,
+		maxMade:  1<<10 + maxKeys/4,
+		base:     time.Now(),
+		emitters: make(map[string]*emitter),
 	}
 }
 
-// Reserve implements [Store].
-func (l *eventLog) Reserve(ctx context.Context, key string) (bool, error) {
-	prefix, n, ok := parseEventID(key)
-	if !ok {
-		return l.foreign.Reserve(ctx, key)
+// hear says what an event is to this bus, and remembers it. via names the route, channel the link's peer.
+func (l *eventLog) hear(id string, via uint64, channel string) (hearing, error) {
+	prefix, n, ok := parseEventID(id)
+	if !ok || n == 0 {
+		return l.foreign.hear(id, channel)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return false, ErrStoreClosed
+		return heardOld, ErrStoreClosed
 	}
 	now := time.Since(l.base)
-	l.expire(now)
-	b := l.block(prefix, n/blockKeys)
-	word, bit := n%blockKeys/64, uint64(1)<<(n%64)
-	if b.seen[word]&bit != 0 {
-		l.duplicates++
-		return false, nil
+	e := l.hit
+	if e == nil || e.prefix != prefix {
+		e = l.emitters[prefix]
 	}
-	if l.keys >= l.max {
-		l.evict()
-	}
-	l.touch(b, now)
-	b.seen[word] |= bit
-	b.keys++
-	l.keys++
-	return true, nil
-}
-
-// Release implements [Store].
-func (l *eventLog) Release(ctx context.Context, key string) error {
-	prefix, n, ok := parseEventID(key)
-	if !ok {
-		return l.foreign.Release(ctx, key)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if b := l.blocks[blockID{prefix, n / blockKeys}]; b != nil {
-		l.forget(b, n%blockKeys)
-	}
-	return nil
-}
-
-// Commit implements [Store]. The time of a key counts from its reservation.
-func (*eventLog) Commit(context.Context, string) error { return nil }
-
-// inMemory marks a store that does not look at contexts.
-func (*eventLog) inMemory() {}
-
-// block returns the block of that number. One without keys is new, and in no list yet.
-func (l *eventLog) block(prefix string, number uint64) *block {
-	b := l.hit
-	if b == nil || b.id.number != number || b.id.prefix != prefix {
-		b = l.blocks[blockID{prefix, number}]
-	}
-	if b == nil {
-		b = &block{id: blockID{strings.Clone(prefix), number}}
-	}
-	l.hit = b
-	return b
-}
-
-// touch puts a block that gets a key at the end of the list, and into the map if it is new.
-func (l *eventLog) touch(b *block, now time.Duration) {
-	b.touched = now
-	if b == l.last {
-		return
-	}
-	if b.keys > 0 {
-		l.unlink(b)
+	if e == nil {
+		e = l.meet(prefix, n, via, now)
 	} else {
-		l.blocks[b.id] = b
+		l.touch(e, now)
 	}
-	if b.prev, b.next = l.last, nil; l.last != nil {
-		l.last.next = b
-	} else {
-		l.first = b
-	}
-	l.last = b
-	if l.timer == nil {
-		l.timer = time.AfterFunc(l.ttl, l.sweep)
-	}
+	l.hit = e
+	return l.judge(e, n, via), nil
 }
 
-// drop forgets a block.
-func (l *eventLog) drop(b *block) {
-	delete(l.blocks, b.id)
-	l.keys -= b.keys
-	l.unlink(b)
-	if l.hit == b {
-		l.hit = nil
+// judge says what the number is, and remembers it.
+func (l *eventLog) judge(e *emitter, n, via uint64) hearing {
+	switch {
+	case n > e.top:
+		if via != e.via {
+			e.other, e.via = e.top, via
+		}
+		l.slide(e, n)
+		e.top = n
+	case n < e.origin:
+		return overtaken
+	case n < e.floor:
+		if e.missed == 0 {
+			return heardOld
+		}
+		e.missed--
+		return overtaken
+	case e.seen(n):
+		return heardOld
+	case via != e.via || n < e.other:
+		l.mark(e, n) // it counts once
+		return overtaken
 	}
-	*b = block{id: b.id}
+	l.mark(e, n)
+	return heardNew
 }
 
-// unlink takes a block out of the list.
-func (l *eventLog) unlink(b *block) {
-	if b.prev != nil {
-		b.prev.next = b.next
-	} else {
-		l.first = b.next
-	}
-	if b.next != nil {
-		b.next.prev = b.prev
-	} else {
-		l.last = b.prev
-	}
-}
-
-// expire forgets the blocks whose time is over.
-func (l *eventLog) expire(now time.Duration) {
-	for l.first != nil && now-l.first.touched >= l.ttl {
-		l.drop(l.first)
-	}
-}
-
-// evict forgets the first key of the first block, before its time.
-func (l *eventLog) evict() {
-	b := l.first
-	l.evicted++
-	for word, set := range b.seen {
-		if set != 0 {
-			l.forget(b, uint64(word*64+bits.TrailingZeros64(set)))
-			return
+// mark sets the bit of a number in the window. At the bound the emitter that rests longest loses some of its own.
+func (l *eventLog) mark(e *emitter, n uint64) {
+	*e.word(n / 64) |= 1 << (n % 64)
+	e.keys++
+	for l.keys++; l.keys > l.maxKeys; {
+		o := l.awake.first
+		l.raise(o, min(o.floor/64*64+64, o.top+1))
+		if o.floor > o.top {
+			l.sleep(o)
 		}
 	}
 }
 
-// forget forgets the i-th key of a block.
-func (l *eventLog) forget(b *block, i uint64) {
-	word, bit := i/64, uint64(1)<<(i%64)
-	if b.seen[word]&bit == 0 {
-		return
+// meet makes the mark of an emitter whose first event has the number n.
+func (l *eventLog) meet(prefix string, n, via uint64, now time.Duration) *emitter {
+	for len(l.emitters) >= l.maxMade {
+		o := l.asleep.first
+		if o == nil {
+			o = l.awake.first
+		}
+		l.forget(o)
+		l.evicted++
 	}
-	if b.keys == 1 {
-		l.drop(b)
-		return
+	e := &emitter{prefix: strings.Clone(prefix), via: via, used: now}
+	if word := n / 64; word >= minWindow {
+		e.floor = (word - minWindow + 1) * 64
 	}
-	b.seen[word] &^= bit
-	b.keys--
-	l.keys--
+	e.floor = max(1, e.floor)
+	e.origin, e.top = e.floor, e.floor-1
+	l.emitters[e.prefix] = e
+	l.asleep.push(e)
+	if l.timer == nil {
+		l.timer = time.AfterFunc(l.ttl, l.sweep)
+	}
+	return e
 }
 
-// sweep is the timer's function: it expires, and looks again while there are blocks.
+// touch puts an emitter at the end of its list.
+func (l *eventLog) touch(e *emitter, now time.Duration) {
+	e.used = now
+	list := l.list(e)
+	if list.last != e {
+		list.remove(e)
+		list.push(e)
+	}
+}
+
+func (l *eventLog) list(e *emitter) *emitterList {
+	if e.window == nil {
+		return &l.asleep
+	}
+	return &l.awake
+}
+
+// slide makes room in the window for a number beyond its top.
+func (l *eventLog) slide(e *emitter, n uint64) {
+	need := n/64 - e.floor/64 + 1
+	size := uint64(len(e.window))
+	if need > size && size < maxWindow {
+		want := max(size, minWindow)
+		for want < need && want < maxWindow && l.words+int(2*want-size) <= l.maxBits {
+			want *= 2
+		}
+		l.resize(e, want)
+		size = want
+	}
+	if need > size {
+		l.raise(e, (n/64-size+1)*64)
+	}
+}
+
+// resize gives an emitter a longer window, its first if it has none.
+func (l *eventLog) resize(e *emitter, size uint64) {
+	old := e.window
+	if uint64(len(old)) == size {
+		return
+	}
+	if old == nil {
+		l.asleep.remove(e)
+		l.awake.push(e)
+	}
+	window := make([]uint64, size)
+	for w := e.floor / 64; old != nil && w <= e.top/64; w++ {
+		window[w%size] = old[w%uint64(len(old))]
+	}
+	l.words += len(window) - len(old)
+	e.window = window
+}
+
+// raise forgets which numbers below floor were seen, and keeps how many were not.
+func (l *eventLog) raise(e *emitter, floor uint64) {
+	end := min(floor, e.top+1)
+	for w := e.floor / 64; w*64 < end; w++ {
+		lo, hi := max(w*64, e.floor), min(w*64+64, end)
+		if hi <= lo {
+			continue
+		}
+		seen := 0
+		if e.window != nil {
+			word := e.word(w)
+			in := (^uint64(0) >> (64 - (hi - lo))) << (lo % 64)
+			seen = bits.OnesCount64(*word & in)
+			*word &^= in
+		}
+		e.missed += hi - lo - uint64(seen)
+		e.keys -= seen
+		l.keys -= seen
+	}
+	if floor > e.top+1 { // numbers that are jumped over have not come
+		e.missed += floor - max(e.top+1, e.floor)
+	}
+	e.floor = floor
+}
+
+// sleep takes its window from an emitter, and leaves it the mark.
+func (l *eventLog) sleep(e *emitter) {
+	l.raise(e, e.top+1)
+	l.awake.remove(e)
+	l.words -= len(e.window)
+	e.window = nil
+	l.asleep.push(e)
+}
+
+// forget forgets an emitter.
+func (l *eventLog) forget(e *emitter) {
+	l.list(e).remove(e)
+	delete(l.emitters, e.prefix)
+	l.words -= len(e.window)
+	l.keys -= e.keys
+	if l.hit == e {
+		l.hit = nil
+	}
+}
+
+// expire takes the windows of emitters that have said nothing for EventTTL, and the marks of those that have said
+// nothing for markMemory.
+func (l *eventLog) expire(now time.Duration) {
+	for l.awake.first != nil && now-l.awake.first.used >= l.ttl {
+		l.sleep(l.awake.first)
+	}
+	for l.asleep.first != nil && now-l.asleep.first.used >= max(l.ttl, markMemory) {
+		l.forget(l.asleep.first)
+	}
+}
+
+// sweep is the timer's function: it expires, and looks again while there are emitters.
 func (l *eventLog) sweep() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -209,21 +268,32 @@ func (l *eventLog) sweep() {
 	}
 	now := time.Since(l.base)
 	l.expire(now)
-	if l.first != nil {
-		wait := l.ttl - (now - l.first.touched)
-		l.timer = time.AfterFunc(max(wait, l.ttl/sweepsPerTTL, minSweepInterval), l.sweep)
+	var wait time.Duration
+	switch {
+	case l.awake.first != nil:
+		wait = l.ttl - (now - l.awake.first.used)
+	case l.asleep.first != nil:
+		wait = max(l.ttl, markMemory) - (now - l.asleep.first.used)
+	default:
+		return
 	}
+	l.timer = time.AfterFunc(max(wait, l.ttl/sweepsPerTTL, minSweepInterval), l.sweep)
 }
 
-// Stats returns a snapshot.
-func (l *eventLog) Stats() TTLStoreStats {
-	s := l.foreign.Stats()
+// eventLogStats is a snapshot of an event log.
+type eventLogStats struct {
+	keys, emitters int
+	evicted        uint64
+}
+
+func (l *eventLog) stats() eventLogStats {
+	s := l.foreign.stats()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expire(time.Since(l.base))
-	s.Keys += l.keys
-	s.Evicted += l.evicted
-	s.Duplicates += l.duplicates
+	s.keys += l.keys
+	s.emitters = len(l.emitters)
+	s.evicted += l.evicted
 	return s
 }
 
@@ -231,7 +301,7 @@ func (l *eventLog) Stats() TTLStoreStats {
 func (l *eventLog) Close() error {
 	l.mu.Lock()
 	l.closed = true
-	l.blocks, l.first, l.last, l.hit, l.keys = nil, nil, nil, nil, 0
+	l.emitters, l.awake, l.asleep, l.hit, l.keys, l.words = nil, emitterList{}, emitterList{}, nil, 0, 0
 	if l.timer != nil {
 		l.timer.Stop()
 	}

@@ -1,10 +1,8 @@
 package bus
 
 import (
-	"context"
 	"fmt"
 	"runtime"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,74 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
-
-// logModel is what an eventLog must do, written for clearness. Blocks are in the order in which their last keys came.
-type logModel struct {
-	ttl, now            time.Duration
-	max                 int
-	blocks              []*modelBlock
-	evicted, duplicates uint64
-}
-
-type modelBlock struct {
-	prefix  string
-	number  uint64
-	touched time.Duration
-	keys    []uint64 // in order
-}
-
-func (m *logModel) expire() {
-	m.blocks = slices.DeleteFunc(m.blocks, func(b *modelBlock) bool { return len(b.keys) == 0 || m.now-b.touched >= m.ttl })
-}
-
-func (m *logModel) count() (n int) {
-	for _, b := range m.blocks {
-		n += len(b.keys)
-	}
-	return n
-}
-
-func (m *logModel) find(prefix string, n uint64) *modelBlock {
-	m.expire()
-	for _, b := range m.blocks {
-		if b.prefix == prefix && b.number == n/1024 {
-			return b
-		}
-	}
-	return nil
-}
-
-func (m *logModel) reserve(prefix string, n uint64) bool {
-	b := m.find(prefix, n)
-	if b != nil && slices.Contains(b.keys, n) {
-		m.duplicates++
-		return false
-	}
-	if m.count() == m.max {
-		m.blocks[0].keys = m.blocks[0].keys[1:]
-		m.evicted++
-	}
-	if b == nil {
-		b = &modelBlock{prefix: prefix, number: n / 1024}
-	}
-	m.blocks = slices.DeleteFunc(m.blocks, func(o *modelBlock) bool { return o == b })
-	b.keys, b.touched = append(b.keys, n), m.now
-	slices.Sort(b.keys)
-	m.blocks = append(m.blocks, b)
-	return true
-}
-
-func (m *logModel) release(prefix string, n uint64) {
-	if b := m.find(prefix, n); b != nil {
-		b.keys = slices.DeleteFunc(b.keys, func(k uint64) bool { return k == n })
-	}
-	m.expire()
-}
-
-func (m *logModel) stats() TTLStoreStats {
-	m.expire()
-	return TTLStoreStats{Keys: m.count(), Evicted: m.evicted, Duplicates: m.duplicates}
-}
 
 // madeID is the ID of the n-th event of a bus with that prefix.
 func madeID(prefix string, n uint64) string {
@@ -91,48 +21,113 @@ func madeID(prefix string, n uint64) string {
 // bubbled hides that it is a *testing.T, whose Deadline may not be asked in a bubble.
 type bubbled struct{ testing.TB }
 
-func TestEventLogAgainstModel(t *testing.T) {
+// hears is hear without the parts that tests of made IDs do not need.
+func (l *eventLog) hears(t interface {
+	Helper()
+	Fatal(...any)
+}, id string, via uint64) hearing {
+	t.Helper()
+	h, err := l.hear(id, via, fmt.Sprint("channel ", via))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// emitterModel is what must hold for one emitter, written for clearness and without bounds.
+type emitterModel struct {
+	settled map[uint64]bool   // heard, or overtaken
+	top     map[uint64]uint64 // by route
+}
+
+func (m *emitterModel) hear(n, via uint64) hearing {
+	if m.settled[n] {
+		return heardOld
+	}
+	m.settled[n] = true
+	for other, top := range m.top {
+		if other != via && top > n {
+			return overtaken
+		}
+	}
+	m.top[via] = max(m.top[via], n)
+	return heardNew
+}
+
+func (m *emitterModel) highest() (n uint64) {
+	for _, top := range m.top {
+		n = max(n, top)
+	}
+	return n
+}
+
+// The log agrees with the model about every number that it still has a bit for; of the others it hears none.
+func TestRule14EventLogAgainstModel(t *testing.T) {
 	t.Parallel()
 	prefixes := []string{newEventIDs().prefix, newEventIDs().prefix, newEventIDs().prefix}
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(bubbled{t}, func(t *rapid.T) {
 			const ttl = 100 * time.Millisecond
-			m := &logModel{ttl: ttl, max: rapid.SampledFrom([]int{1, 2, 40, 1000}).Draw(t, "max")}
-			l := newEventLog(ttl, m.max)
+			models := map[string]*emitterModel{}
+			l := newEventLog(ttl, rapid.SampledFrom([]int{1, 70, 1 << 18}).Draw(t, "max"))
 			defer l.Close()
-			each := func(t *rapid.T, do func(prefix string, n uint64)) {
-				prefix := rapid.SampledFrom(prefixes).Draw(t, "prefix")
-				first, n := rapid.IntRange(1, 3*1024).Draw(t, "first"), rapid.SampledFrom([]int{1, 2, 150}).Draw(t, "n")
-				step := rapid.SampledFrom([]int{1, 7, 1024}).Draw(t, "step")
-				for i := range n {
-					do(prefix, uint64(first+i*step))
+			hear := func(prefix string, n, via uint64) {
+				m := models[prefix]
+				if m == nil {
+					m = &emitterModel{settled: map[uint64]bool{}, top: map[uint64]uint64{}}
+					models[prefix] = m
+				}
+				e := l.emitters[prefix]
+				lost := e != nil && n < e.floor
+				want := m.hear(n, via)
+				got := l.hears(t, madeID(prefix, n), via)
+				switch {
+				case got == heardNew && want != heardNew:
+					t.Fatalf("number %d over %d is heard: want %d", n, via, want)
+				case lost && got == heardNew:
+					t.Fatalf("number %d below the floor is heard", n)
+				case !lost && got != want:
+					t.Fatalf("number %d over %d: %d, want %d", n, via, got, want)
 				}
 			}
 			t.Repeat(map[string]func(*rapid.T){
-				"reserve": func(t *rapid.T) {
-					each(t, func(prefix string, n uint64) {
-						fresh, err := l.Reserve(context.Background(), madeID(prefix, n))
-						if want := m.reserve(prefix, n); err != nil || fresh != want {
-							t.Fatalf("Reserve(%s, %d) = %t, %v; want %t", prefix, n, fresh, err, want)
+				"hear": func(t *rapid.T) {
+					prefix := rapid.SampledFrom(prefixes).Draw(t, "prefix")
+					via := uint64(rapid.IntRange(1, 3).Draw(t, "via"))
+					first, n := rapid.IntRange(1, 3*1024).Draw(t, "first"), rapid.SampledFrom([]int{1, 2, 150}).Draw(t, "n")
+					step := rapid.SampledFrom([]int{-7, -1, 1, 7, 1024}).Draw(t, "step")
+					for i := range n {
+						if k := first + i*step; k > 0 {
+							hear(prefix, uint64(k), via)
 						}
-					})
+					}
 				},
-				"release": func(t *rapid.T) {
-					each(t, func(prefix string, n uint64) {
-						m.release(prefix, n)
-						if err := l.Release(context.Background(), madeID(prefix, n)); err != nil {
-							t.Fatal(err)
-						}
-					})
+				"hear the next ones": func(t *rapid.T) {
+					prefix := rapid.SampledFrom(prefixes).Draw(t, "prefix")
+					via := uint64(rapid.IntRange(1, 3).Draw(t, "via"))
+					next := uint64(1)
+					if m := models[prefix]; m != nil {
+						next = m.highest() + 1
+					}
+					for i := range uint64(rapid.IntRange(1, 200).Draw(t, "n")) {
+						hear(prefix, next+i, via)
+					}
 				},
 				"pass time": func(t *rapid.T) {
-					d := time.Duration(rapid.IntRange(1, 60).Draw(t, "ms")) * time.Millisecond
-					m.now += d
-					time.Sleep(d)
+					time.Sleep(time.Duration(rapid.IntRange(1, 150).Draw(t, "ms")) * time.Millisecond)
+					synctest.Wait()
 				},
-				"stats": func(t *rapid.T) {
-					if got, want := l.Stats(), m.stats(); got != want {
-						t.Fatalf("stats %+v, want %+v", got, want)
+				"": func(t *rapid.T) {
+					s := l.stats()
+					if s.keys > l.maxKeys || s.keys < 0 || s.evicted != 0 || s.emitters != len(models) {
+						t.Fatalf("stats %+v", s)
+					}
+					words, keys := 0, 0
+					for _, e := range l.emitters {
+						words, keys = words+len(e.window), keys+e.keys
+					}
+					if words != l.words || keys != l.keys {
+						t.Fatalf("%d words and %d keys, counted are %d and %d", words, keys, l.words, l.keys)
 					}
 				},
 			})
@@ -140,41 +135,107 @@ func TestEventLogAgainstModel(t *testing.T) {
 	})
 }
 
-func TestEventLogForgetsNoKeyBeforeTheTTLAndAllOfThemAfter(t *testing.T) {
+func TestRule14AnEventIsADuplicateLongAfterItsTTL(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newEventLog(time.Second, 1<<20)
+		l := newEventLog(time.Second, 1<<10)
+		defer l.Close()
+		ids := newEventIDs()
+		var all []string
+		for range 300 {
+			id := ids.next()
+			all = append(all, id)
+			require.Equal(t, heardNew, l.hears(t, id, 1))
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, eventLogStats{emitters: 1}, l.stats(), "the bits are gone, the mark is not")
+		for _, id := range all {
+			require.Equal(t, heardOld, l.hears(t, id, 2), "nothing was missed, so all are duplicates")
+		}
+		require.Equal(t, heardNew, l.hears(t, ids.next(), 2))
+		time.Sleep(markMemory - time.Second)
+		require.Equal(t, heardOld, l.hears(t, all[0], 2))
+		time.Sleep(markMemory + time.Second)
+		synctest.Wait()
+		assert.Zero(t, l.stats(), "even marks are forgotten")
+	})
+}
+
+func TestRule15AnOvertakenEventIsCountedOnceAndNotHeard(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newEventLog(time.Second, 1<<10)
+		defer l.Close()
+		prefix := newEventIDs().prefix
+		for _, c := range []struct {
+			n, via uint64
+			want   hearing
+		}{
+			{1, 1, heardNew}, {3, 1, heardNew}, {3, 2, heardOld},
+			{2, 2, overtaken}, {2, 1, heardOld}, // its loss is settled
+			{6, 1, heardNew}, {5, 1, heardNew}, // the disorder of one transport
+			{8, 2, heardNew}, {7, 1, overtaken}, {4, 2, overtaken},
+		} {
+			require.Equal(t, c.want, l.hears(t, madeID(prefix, c.n), c.via), "%d over %d", c.n, c.via)
+		}
+		// What was missed is known by its count when the bits are gone.
+		require.Equal(t, heardNew, l.hears(t, madeID(prefix, 10), 1))
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Equal(t, overtaken, l.hears(t, madeID(prefix, 9), 2))
+		require.Equal(t, heardOld, l.hears(t, madeID(prefix, 9), 3))
+		require.Equal(t, heardNew, l.hears(t, madeID(prefix, 11), 3))
+	})
+}
+
+func TestRule14ForeignIDs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newEventLog(time.Second, 1<<10)
 		defer l.Close()
 		ids := map[string]string{
-			"made by a bus":       newEventIDs().next(),
-			"a UUID":              NewID(),
-			"a version 8 UUID":    "00000000-0000-8000-8000-00000000000f",
-			"in capitals":         "00000000-0000-8000-8000-00000000000F",
-			"36 bytes, version 8": "not a UUID, o8r is it? 0123456789abc",
-			"opaque":              "1",
+			"a UUID":                 NewID(),
+			"in capitals":            "00000000-0000-8000-8000-00000000000F",
+			"36 bytes, version 8":    "not a UUID, o8r is it? 0123456789abc",
+			"a number that is never": "00000000-0000-8000-8000-000000000000",
+			"opaque":                 "1",
 		}
 		for name, id := range ids {
-			fresh, err := l.Reserve(t.Context(), id)
-			require.NoError(t, err)
-			assert.True(t, fresh, name)
+			assert.Equal(t, heardNew, l.hears(t, id, 1), name)
 		}
 		time.Sleep(time.Second - 1)
 		for name, id := range ids {
-			fresh, _ := l.Reserve(t.Context(), id)
-			assert.False(t, fresh, name)
+			assert.Equal(t, heardOld, l.hears(t, id, 1), name)
 		}
-		assert.Equal(t, TTLStoreStats{Keys: len(ids), Duplicates: uint64(len(ids))}, l.Stats())
-		time.Sleep(time.Nanosecond)
-		assert.Zero(t, l.Stats().Keys)
+		assert.Equal(t, eventLogStats{keys: len(ids)}, l.stats())
+		for round := range maxRounds {
+			time.Sleep(2 * time.Second)
+			assert.Zero(t, l.stats().keys)
+			for name, id := range ids {
+				assert.Equal(t, heardOld, l.hears(t, id, 2), "%s: in a circle, %d", name, round)
+			}
+			time.Sleep(2 * time.Second)
+			for name, id := range ids {
+				assert.Equal(t, heardNew, l.hears(t, id, 1), "%s: a peer that counts from 1 again, %d", name, round)
+			}
+		}
+		time.Sleep(2 * time.Second)
 		for name, id := range ids {
-			fresh, _ := l.Reserve(t.Context(), id)
-			assert.True(t, fresh, name)
+			assert.Equal(t, heardOld, l.hears(t, id, 1), "%s: a peer that is part of the circle", name)
+		}
+		time.Sleep(2 * originMemory)
+		synctest.Wait()
+		for name, id := range ids {
+			assert.Equal(t, heardNew, l.hears(t, id, 2), "%s: forgotten", name)
 		}
 		require.NoError(t, l.Close())
 		for name, id := range ids {
-			_, err := l.Reserve(t.Context(), id)
+			_, err := l.hear(id, 1, "")
 			assert.ErrorIs(t, err, ErrStoreClosed, name)
 		}
+		_, err := l.hear(newEventIDs().next(), 1, "")
+		assert.ErrorIs(t, err, ErrStoreClosed)
 	})
 }
 
@@ -193,14 +254,16 @@ func TestEventLogMemory(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		id    func(i int) string
-		bytes float64 // a key, at most
+		bytes float64 // an ID, at most
+		want  eventLogStats
 	}{
-		{"in order", func(int) string { return ids.next() }, 1},
-		// What somebody can do who makes IDs up. The bound holds for them too.
-		{"each in a block of its own", func(i int) string { return madeID(ids.prefix, uint64(i+1)*blockKeys) }, 500},
+		{"in order", func(int) string { return ids.next() }, 1, eventLogStats{keys: n / 2, emitters: 1}},
+		// What can be done by making IDs up. The bounds hold for them too.
+		{"far apart", func(i int) string { return madeID(ids.prefix, uint64(i+1)*1024) }, 1, eventLogStats{keys: 64, emitters: 1}},
 		{"each with a prefix of its own", func(i int) string {
 			return fmt.Sprintf("%08x-0000-8000-8000-000000000001", i)
-		}, 500},
+		}, 500, eventLogStats{keys: 1024 + n/8, emitters: 1024 + n/8, evicted: n - 1024 - n/8}},
+		{"foreign ones of a kilobyte", func(i int) string { return fmt.Sprintf("%01024d", i) }, 500, eventLogStats{keys: n / 2, evicted: n / 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -208,16 +271,21 @@ func TestEventLogMemory(t *testing.T) {
 				l := newEventLog(time.Minute, n/2)
 				defer l.Close()
 				for i := range n {
-					fresh, _ := l.Reserve(context.Background(), c.id(i))
-					require.True(t, fresh)
+					require.Equal(t, heardNew, l.hears(t, c.id(i), 1))
 				}
 				used := inUse() - before
-				assert.LessOrEqual(t, float64(used), c.bytes*n/2+1<<16, "bytes a key: %.1f", float64(used)/(n/2))
-				assert.Equal(t, TTLStoreStats{Keys: n / 2, Evicted: n / 2}, l.Stats())
+				assert.LessOrEqual(t, float64(used), c.bytes*n/2+1<<16, "bytes an ID: %.1f", float64(used)/(n/2))
+				s := l.stats()
+				assert.InDelta(t, c.want.keys, s.keys, 64)
+				c.want.keys = s.keys
+				assert.Equal(t, c.want, s)
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
+				assert.Zero(t, l.stats().keys)
+				time.Sleep(2 * markMemory)
+				synctest.Wait()
 				assert.Less(t, inUse()-before, max(used/2, 1<<16), "it shrinks")
-				assert.Zero(t, l.Stats().Keys)
+				assert.Zero(t, l.stats().emitters)
 			})
 		})
 	}

@@ -26,6 +26,7 @@ type Link struct {
 	seen    *TTLStore       // IDs of requests received
 	log     *slog.Logger
 	made    time.Time
+	serial  uint64 // no other link of the bus has it
 	out     *outbox
 	layers  []Receiver
 	values  bool // they all take values
@@ -72,6 +73,7 @@ func newLink(b *Bus, ch *Channel, keys *mac.Keys) *Link {
 		seen:    NewTTLStore(b.opts.RequestTTL, TTLStoreOptions{MaxKeys: b.opts.DedupeKeys, Shards: 1}),
 		log:     b.log.With("channel", ch.ID),
 		made:    time.Now(),
+		serial:  b.serials.Add(1),
 		out:     newOutbox(b.opts.QueueSize),
 		started: make(chan struct{}),
 		ready:   make(chan struct{}),

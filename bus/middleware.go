@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"hash/maphash"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -36,7 +37,6 @@ func (b *Bus) inbound(l *Link) message.HandlerFunc {
 func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerFunc {
 	counted := DedupeOptions{OnDuplicate: func(*message.Message) { b.dropped.Add(1) }}
 	request := Dedupe(received{requests}, envelopeID, counted)(h)
-	event := Dedupe(b.events, envelopeID, counted)(h)
 	return func(m *message.Message) ([]*message.Message, error) {
 		d, ok := DeliveryFrom(m.Context())
 		switch {
@@ -45,15 +45,49 @@ func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerF
 		case ok && d.Envelope.Type == ExecuteRequest:
 			return request(m)
 		case ok && d.Envelope.Type == Event:
-			if b.minted.made(d.Envelope.ID) {
-				b.dropped.Add(1)
-				return nil, nil
-			}
-			b.sequence.Lock()
-			defer b.sequence.Unlock()
-			return event(m)
+			return b.hear(d, m, h)
 		}
 		return h(m)
+	}
+}
+
+// hear is dedupe for an event. What fails behind it is not tried again: some of the listeners may have it.
+func (b *Bus) hear(d *Delivery, m *message.Message, h message.HandlerFunc) ([]*message.Message, error) {
+	e := &d.Envelope
+	if b.minted.made(e.ID) {
+		b.dropped.Add(1)
+		return nil, nil
+	}
+	b.sequence.Lock()
+	defer b.sequence.Unlock()
+	v, err := b.events.hear(e.ID, d.Link.route(e), d.Link.ID())
+	switch {
+	case err != nil:
+		return nil, err
+	case v == heardOld:
+		b.dropped.Add(1)
+		return nil, nil
+	case v == overtaken:
+		d.Link.overtaken(e.Name)
+		return nil, nil
+	}
+	return h(m)
+}
+
+// route names the way on which an event came: the link, and where that leads to many processes the one that sent it.
+func (l *Link) route(e *Envelope) uint64 {
+	if e.Key == "" || !l.Understands(Shared) {
+		return l.serial
+	}
+	return l.serial ^ maphash.String(l.bus.seed, e.Key)
+}
+
+// overtaken counts an event that came after a later one of its emitter had come on another route, and logs it once in a
+// while: in a goroutine, since the sequence is held, and a logger is user code.
+func (l *Link) overtaken(id string) {
+	l.bus.overtaken.Add(1)
+	if n := l.stats.overtaken.Add(1); n&(n-1) == 0 {
+		go l.log.Warn("event dropped, a later one of its emitter has come over another link", "event", id, "overtaken", n)
 	}
 }
 

@@ -3,7 +3,7 @@ package bus
 import "sync/atomic"
 
 type linkCounters struct {
-	received, sent, rejected, forged, unsent, dropped, stale, expired atomic.Uint64
+	received, sent, rejected, forged, unsent, dropped, stale, expired, overtaken atomic.Uint64
 }
 
 // LinkStats counts what happened on a link since it was attached.
@@ -17,6 +17,9 @@ type LinkStats struct {
 	Stale    uint64 // received, but sent by or to another life of either side, or a greeting said twice, and dropped; see Channel.Heartbeat
 	Expired  uint64 // requests received after their caller had stopped waiting, and dropped unexecuted
 	Queued   int    // messages that wait to be published now
+
+	// Overtaken counts events received and dropped because a later one of their emitter had come over another link.
+	Overtaken uint64
 }
 
 // Stats returns the counters. They stay readable after the link has ended.
@@ -31,6 +34,8 @@ func (l *Link) Stats() LinkStats {
 		Stale:    l.stats.stale.Load(),
 		Expired:  l.stats.expired.Load(),
 		Queued:   l.out.len(),
+
+		Overtaken: l.stats.overtaken.Load(),
 	}
 }
 
@@ -39,17 +44,21 @@ type Stats struct {
 	Links       int    // open links
 	Duplicates  uint64 // messages dropped by dedupe
 	RequestKeys int    // request IDs remembered now
-	EventKeys   int    // event IDs remembered now
-	Evicted     uint64 // keys forgotten before their time, because DedupeKeys was reached
+	EventKeys   int    // event IDs remembered one by one now
+	Emitters    int    // buses of whose events the last one is remembered now
+	Overtaken   uint64 // events dropped because a later one of their emitter had come over another link
+	Evicted     uint64 // keys and emitters forgotten before their time, because DedupeKeys was reached
 }
 
 // Stats returns the counters.
 func (b *Bus) Stats() Stats {
-	e := b.events.Stats()
+	e := b.events.stats()
 	s := Stats{
 		Duplicates: b.dropped.Load(),
-		EventKeys:  e.Keys,
-		Evicted:    e.Evicted + b.evicted.Load(),
+		EventKeys:  e.keys,
+		Emitters:   e.emitters,
+		Overtaken:  b.overtaken.Load(),
+		Evicted:    e.evicted + b.evicted.Load(),
 	}
 	for _, l := range b.Links() {
 		r := l.seen.Stats()

@@ -41,10 +41,10 @@ type ttlShard struct {
 	dead       int         // entries between head and tail that are forgotten or moved
 	evicted    uint64
 	duplicates uint64
-	max        uint32
+	store      *TTLStore
 	shift      uint8 // 64 - log2(len(index)): a slot's home is slot >> shift
 	closed     bool
-	_          [16]byte // two cache lines: neighbours in the store's slice share none
+	_          [8]byte // two cache lines: neighbours in the store's slice share none
 }
 
 func (s *ttlShard) live() int { return int(s.tail-s.head) - s.dead }
@@ -93,16 +93,22 @@ func (s *ttlShard) release(key string, tag uint64) {
 
 // add appends a key that is not in the index. At the bound the oldest makes room.
 func (s *ttlShard) add(key string, tag uint64, now, ttl int64) {
-	for s.live() >= int(s.max) {
+	s.makeRoom(s.store.max-1, now)
+	if (s.live()+1)*4 > len(s.index)*3 {
+		s.resize(max(minIndex, len(s.index)*2))
+	}
+	s.link(tag | s.push(key, tag, now+ttl)&refMask)
+	s.store.keys.Add(1)
+}
+
+// makeRoom gives up the oldest keys while the store has more than that.
+func (s *ttlShard) makeRoom(most, now int64) {
+	for s.live() > 0 && s.store.keys.Load() > most {
 		if s.at(s.head).expires > now {
 			s.evicted++
 		}
 		s.popHead()
 	}
-	if (s.live()+1)*4 > len(s.index)*3 {
-		s.resize(max(minIndex, len(s.index)*2))
-	}
-	s.link(tag | s.push(key, tag, now+ttl)&refMask)
 }
 
 // expire removes up to limit entries whose time is over.
@@ -119,7 +125,7 @@ func (s *ttlShard) sweep(clock func() int64) (next int64) {
 		s.mu.Lock()
 		now := clock()
 		if s.head == s.tail || s.at(s.tail-1).expires <= now {
-			s.reset()
+			s.clear()
 			s.mu.Unlock()
 			return 0
 		}
@@ -133,7 +139,13 @@ func (s *ttlShard) sweep(clock func() int64) (next int64) {
 	}
 }
 
-// reset forgets every key and lets go of the memory.
+// clear forgets every key and lets go of the memory.
+func (s *ttlShard) clear() {
+	s.store.keys.Add(-int64(s.live()))
+	s.reset()
+}
+
+// reset makes the shard an empty one, whose keys are not counted.
 func (s *ttlShard) reset() {
 	s.index, s.chunks, s.spare = nil, nil, nil
 	s.head, s.tail, s.dead = 0, 0, 0
@@ -156,6 +168,7 @@ func (s *ttlShard) push(key string, tag uint64, expires int64) uint64 {
 
 // popHead removes the oldest entry, which is never a dead one, and the dead ones behind it.
 func (s *ttlShard) popHead() {
+	s.store.keys.Add(-1)
 	s.unlink(s.slotOf(s.head))
 	*s.at(s.head) = ttlEntry{}
 	s.dead++
@@ -165,6 +178,7 @@ func (s *ttlShard) popHead() {
 
 // forget removes the entry at pos, which slot names.
 func (s *ttlShard) forget(slot int, pos uint64) {
+	s.store.keys.Add(-1)
 	s.unlink(slot)
 	s.bury(pos)
 	s.shrink()

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"hash/maphash"
 	"math"
@@ -18,8 +19,9 @@ var ErrStoreClosed = errors.New("bus: dedupe store closed")
 const (
 	defaultMaxKeys   = 1 << 18
 	maxShards        = 1 << 10
-	minKeysPerShard  = 1 << 10 // below it, chance fills a shard long before the store is full
-	maxKeysPerShard  = 1 << 30
+	minKeysPerShard  = 1 << 10 // below it, the oldest key of a shard may be one of the newest of the store
+	maxMaxKeys       = 1 << 30
+	maxKeyLen        = 64 // bytes
 	sweepsPerTTL     = 4
 	minSweepInterval = time.Millisecond
 )
@@ -28,13 +30,11 @@ const (
 type TTLStoreOptions struct {
 	// MaxKeys bounds the keys remembered at a time, reservations included. Default: 262,144.
 	//
-	// A key that comes when its shard is full (each has an equal part of MaxKeys) takes the place of the one there that
-	// would have expired first. With one shard that is exactly the oldest key of the store; with several it is about the
-	// oldest, and, as chance does not fill shards evenly, eviction begins a few percent below MaxKeys.
+	// A key that comes when the store is full takes the place of the one in its shard that would have expired first. With
+	// one shard that is exactly the oldest key of the store; with several it is about the oldest.
 	MaxKeys int
-	// Shards is the number of independently locked parts, rounded down to a power of two and to at most MaxKeys and 1024.
-	// Default: four for each CPU in use (GOMAXPROCS), up to 64, but none with fewer than 1,024 keys, so that a small
-	// store has one shard.
+	// Shards is the number of independently locked parts, rounded down to a power of two, to at most 1024, and to one for
+	// each 1,024 of MaxKeys: a store for fewer has one. Default: four for each CPU in use (GOMAXPROCS), up to 64.
 	Shards int
 }
 
@@ -50,7 +50,8 @@ type TTLStoreStats struct {
 //
 // Memory follows the number of keys, down as well as up: expired keys leave within a quarter of the TTL (a millisecond at
 // least) without a further call. A store that is empty has a timer at most, and one that holds keys runs a goroutine only
-// while that timer's sweep lasts. A key's string is kept as given: clone one that is a small part of a large buffer.
+// while that timer's sweep lasts. A key of up to 64 bytes is kept as given: clone one that is a small part of a large
+// buffer. Of a longer one its SHA-256 is kept.
 //
 // All methods are safe for concurrent use, never wait for anything but a short lock, and do not look at their ctx.
 type TTLStore struct {
@@ -58,6 +59,8 @@ type TTLStore struct {
 	seed   maphash.Seed
 	base   time.Time // instants are nanoseconds after it
 	shards []ttlShard
+	max    int64
+	keys   atomic.Int64 // remembered, expired ones included that are not removed yet
 
 	armed atomic.Bool // the timer runs, or has fired and its sweep has not begun; set under mu
 
@@ -93,9 +96,10 @@ func NewTTLStore(ttl time.Duration, opts ...TTLStoreOptions) *TTLStore {
 		seed:   maphash.MakeSeed(),
 		base:   time.Now(),
 		shards: make([]ttlShard, n),
+		max:    int64(min(o.MaxKeys, maxMaxKeys)),
 	}
 	for i := range s.shards {
-		s.shards[i].max = uint32(min(o.MaxKeys/n, maxKeysPerShard))
+		s.shards[i].store = s
 	}
 	return s
 }
@@ -104,14 +108,15 @@ func NewTTLStore(ttl time.Duration, opts ...TTLStoreOptions) *TTLStore {
 func (o TTLStoreOptions) shards() int {
 	n := o.Shards
 	if n == 0 {
-		n = min(4*runtime.GOMAXPROCS(0), 64, o.MaxKeys/minKeysPerShard)
+		n = min(4*runtime.GOMAXPROCS(0), 64)
 	}
-	n = max(1, min(n, o.MaxKeys, maxShards))
+	n = max(1, min(n, o.MaxKeys/minKeysPerShard, maxShards))
 	return 1 << (bits.Len(uint(n)) - 1)
 }
 
 // Reserve claims the key. It returns false if the key is remembered, and [ErrStoreClosed] after Close.
 func (s *TTLStore) Reserve(_ context.Context, key string) (bool, error) {
+	key = short(key)
 	sh, tag := s.shard(key)
 	sh.mu.Lock()
 	if sh.closed {
@@ -121,6 +126,7 @@ func (s *TTLStore) Reserve(_ context.Context, key string) (bool, error) {
 	fresh := sh.reserve(key, tag, s.now(), s.ttl)
 	sh.mu.Unlock()
 	if fresh {
+		s.relieve()
 		s.ensureArmed()
 	}
 	return fresh, nil
@@ -129,6 +135,7 @@ func (s *TTLStore) Reserve(_ context.Context, key string) (bool, error) {
 // Commit lets the key's time begin anew. A key that expired or was evicted since its reservation is remembered again.
 // It returns [ErrStoreClosed] after Close.
 func (s *TTLStore) Commit(_ context.Context, key string) error {
+	key = short(key)
 	sh, tag := s.shard(key)
 	sh.mu.Lock()
 	if sh.closed {
@@ -137,12 +144,14 @@ func (s *TTLStore) Commit(_ context.Context, key string) error {
 	}
 	sh.commit(key, tag, s.now(), s.ttl)
 	sh.mu.Unlock()
+	s.relieve()
 	s.ensureArmed()
 	return nil
 }
 
 // Release forgets the key, reserved or committed. An unknown key is no error. It returns [ErrStoreClosed] after Close.
 func (s *TTLStore) Release(_ context.Context, key string) error {
+	key = short(key)
 	sh, tag := s.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -196,7 +205,7 @@ func (s *TTLStore) Close() error {
 		sh := &s.shards[i]
 		sh.mu.Lock()
 		sh.closed = true
-		sh.reset()
+		sh.clear()
 		sh.mu.Unlock()
 	}
 	s.sweeping.Wait()
@@ -205,6 +214,25 @@ func (s *TTLStore) Close() error {
 
 // now is read under a shard's lock, so that its log is in order.
 func (s *TTLStore) now() int64 { return int64(time.Since(s.base)) }
+
+// short returns what is kept of a key.
+func short(key string) string {
+	if len(key) <= maxKeyLen {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return string(sum[:])
+}
+
+// relieve brings the store back to its bound where the shard of the last key had no other one to give up.
+func (s *TTLStore) relieve() {
+	for i := 0; s.keys.Load() > s.max && i < len(s.shards); i++ {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		sh.makeRoom(s.max, s.now())
+		sh.mu.Unlock()
+	}
+}
 
 // shard returns the key's shard and what the shard knows of the key's hash.
 func (s *TTLStore) shard(key string) (sh *ttlShard, tag uint64) {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -475,4 +476,42 @@ func TestTTLStoreAllocatesNothing(t *testing.T) {
 		i++
 	})
 	assert.Zero(t, allocs)
+}
+
+// MaxKeys is what the store holds, however it is divided.
+func TestTTLStoreHoldsMaxKeysWithAnyShards(t *testing.T) {
+	t.Parallel()
+	for _, o := range []bus.TTLStoreOptions{
+		{MaxKeys: 1000, Shards: 1024}, {MaxKeys: 1000}, {MaxKeys: 1, Shards: 2}, {MaxKeys: 4097, Shards: 1024}, {MaxKeys: 20_000, Shards: 16},
+	} {
+		s := newStore(t, time.Hour, o)
+		for i := range o.MaxKeys {
+			require.True(t, reserve(t, s, fmt.Sprint(i)))
+		}
+		require.Equal(t, bus.TTLStoreStats{Keys: o.MaxKeys}, s.Stats(), "%+v", o)
+		for i := range 500 {
+			require.True(t, reserve(t, s, fmt.Sprint("more ", i)))
+			require.Equal(t, o.MaxKeys, s.Len(), "%+v", o)
+		}
+		require.EqualValues(t, 500, s.Stats().Evicted)
+	}
+}
+
+func TestTTLStoreKeepsLittleOfALongKey(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, time.Hour)
+	long := strings.Repeat("x", 1<<20)
+	for i := range 50 {
+		key := long + fmt.Sprint(i)
+		require.True(t, reserve(t, s, key))
+		require.False(t, reserve(t, s, key))
+		if i%2 == 0 {
+			require.NoError(t, s.Commit(t.Context(), key))
+			require.False(t, reserve(t, s, key))
+		} else {
+			require.NoError(t, s.Release(t.Context(), key))
+			require.True(t, reserve(t, s, key))
+		}
+	}
+	require.Equal(t, 50, s.Len())
 }

@@ -130,6 +130,9 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
 	}
 	ev := &event{name: id, content: content, depth: int32(min(depth, maxDepth-1)), metadata: bus.MetadataFrom(ctx)}
+	if isPrivate(id) {
+		ev.id = bus.NewID() // it uses up none of those that peers wait for
+	}
 	h.prepare(ev)
 	for {
 		taken, err := h.take(ctx, ev)
@@ -161,9 +164,11 @@ func (h *Hub) prepare(ev *event) {
 
 // take queues an event everywhere, unless somebody has no room who is waited for.
 func (h *Hub) take(ctx context.Context, ev *event) (taken bool, err error) {
-	emitErr := h.bus.Emit(func(id string) {
+	emitErr := h.bus.Emit(func(id func() string) {
 		if taken, err = h.hasRoom(ctx, ev.name); taken {
-			ev.id = id
+			if ev.id == "" {
+				ev.id = id()
+			}
 			h.fanOut(ev, h.deliver(ev), nil, bus.Envelope{})
 		}
 	})
@@ -342,6 +347,7 @@ type Stats struct {
 	Emitted   uint64 // by Emit and EmitRaw
 	Received  uint64 // from peers, without duplicates
 	Dropped   uint64 // for a listener or a link whose queue was full, or that closed
+	Overtaken uint64 // from peers, but dropped, because a later one of their emitter had come over another link
 	Misfits   uint64 // payloads that did not fit a typed listener
 	Panics    uint64 // of listeners
 }
@@ -349,7 +355,7 @@ type Stats struct {
 // Stats returns the counters.
 func (h *Hub) Stats() Stats {
 	s := Stats{Emitted: h.emitted.Load(), Received: h.received.Load(), Dropped: h.dropped.Load(),
-		Misfits: h.misfits.Load(), Panics: h.panics.Load()}
+		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken}
 	for _, l := range h.listeners() {
 		s.Listeners++
 		s.Queued += l.Stats().Queued

@@ -44,6 +44,7 @@ func (f *Fleet) received(l *letter, fx *effects) {
 	}
 	if f.fresh(f.heardEvents, l.envelope.ID) {
 		l.envelope.Groups = picked(l.picks, f.self.session)
+		l.envelope.Key = l.session
 		fx.deliver(l.envelope)
 	}
 }
