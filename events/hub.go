@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,7 @@ type Hub struct {
 	ctx    context.Context // of listener runs; ends at Close
 	cancel context.CancelFunc
 
-	emitted, received, dropped, panics, misfits atomic.Uint64
+	emitted, received, dropped, spent, panics, misfits atomic.Uint64
 
 	attendance attendance
 
@@ -313,8 +314,21 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 	served := r.h.deliver(ev)
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
 		r.h.fanOut(ev, served, r.link, *e)
+	} else {
+		r.h.keepBack(ev, r.link)
 	}
 	return true
+}
+
+// keepBack counts an event that is too old, or has come too far, to be sent on, if there is a link that it would go to. It
+// is logged once in a while: in a goroutine, since the sequence is held.
+func (h *Hub) keepBack(ev *event, from *bus.Link) {
+	if isPrivate(ev.name) || !slices.ContainsFunc(h.bus.Links(), func(l *bus.Link) bool { return l != from }) {
+		return
+	}
+	if n := h.spent.Add(1); n&(n-1) == 0 {
+		go h.log.Warn("event not relayed, it is too old or has come too far", "event", ev.name, "id", ev.id, "spent", n)
+	}
 }
 
 func (h *Hub) listeners() []*Listener {
@@ -348,6 +362,7 @@ type Stats struct {
 	Received  uint64 // from peers, without duplicates
 	Dropped   uint64 // for a listener or a link whose queue was full, or that closed
 	Overtaken uint64 // from peers, but dropped, because a later one of their emitter had come over another link
+	Spent     uint64 // from peers, but not relayed to others, because EventTTL or MaxHops was used up
 	Misfits   uint64 // payloads that did not fit a typed listener
 	Panics    uint64 // of listeners
 }
@@ -355,7 +370,7 @@ type Stats struct {
 // Stats returns the counters.
 func (h *Hub) Stats() Stats {
 	s := Stats{Emitted: h.emitted.Load(), Received: h.received.Load(), Dropped: h.dropped.Load(),
-		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken}
+		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken, Spent: h.spent.Load()}
 	for _, l := range h.listeners() {
 		s.Listeners++
 		s.Queued += l.Stats().Queued

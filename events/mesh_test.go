@@ -1,0 +1,302 @@
+package events_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/events"
+	"github.com/leatbus/leat/pairing"
+)
+
+var meshRuns = flag.Int("mesh.runs", 60, "random meshes that TestRule15Meshes tries")
+var meshSeed = flag.Uint64("mesh.seed", 0, "the only mesh that it tries, if not 0")
+
+// In any mesh, whatever its delays, bounds and attachments, each listener hears each event at most once and those of
+// one emitter in the order of emission; and what it does not hear of the events that had a way to it is counted.
+func TestRule15Meshes(t *testing.T) {
+	t.Parallel()
+	if *meshSeed != 0 {
+		runMesh(t, *meshSeed)
+		return
+	}
+	first := rand.Uint64() >> 1
+	for i := range uint64(*meshRuns) {
+		if seed := first + i; !t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { runMesh(t, seed) }) {
+			return
+		}
+	}
+}
+
+// node is one registry's side of events, without the registry.
+type node struct {
+	hub   *events.Hub
+	bus   *bus.Bus
+	heard [][2]int // emitter, number
+	mu    sync.Mutex
+}
+
+type meshSim struct {
+	t     *testing.T
+	r     *rand.Rand
+	nodes []*node
+	lines bool // all of the transports keep order
+
+	emitted atomic.Uint64 // public events
+
+	mu    sync.Mutex
+	links [][2]*bus.Link // all that there ever were, by pairs
+}
+
+func runMesh(t *testing.T, seed uint64) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &meshSim{t: t, r: rand.New(rand.NewPCG(seed, 1)), lines: true}
+		steady := s.pick(1, 0) == 1 // then what is lost has to be counted
+		n := s.pick(2, 3, 3, 4, 5, 8)
+		for i := range n {
+			s.nodes = append(s.nodes, s.node(i))
+		}
+		defer s.close()
+		var work sync.WaitGroup
+		for _, e := range s.topology(n) {
+			s.edge(e, steady, &work)
+		}
+		synctest.Wait()
+		for i, nd := range s.nodes {
+			work.Go(s.emitter(i, nd))
+		}
+		work.Wait()
+		time.Sleep(2 * time.Minute) // all that is on its way arrives
+		synctest.Wait()
+		s.check(steady)
+	})
+}
+
+func (s *meshSim) close() {
+	for _, nd := range s.nodes {
+		_ = nd.bus.Close() // a slow line may not end in time
+		nd.hub.Close()
+	}
+	time.Sleep(time.Minute)
+}
+
+// pick returns one of the numbers.
+func (s *meshSim) pick(of ...int) int { return of[s.r.IntN(len(of))] }
+
+func (s *meshSim) ms(of ...int) time.Duration {
+	return time.Duration(s.pick(of...)) * time.Millisecond
+}
+
+func (s *meshSim) node(i int) *node {
+	nd := &node{}
+	nd.hub, nd.bus = newHubIn(s.t, bus.Options{ID: fmt.Sprint("n", i), EventTTL: s.ms(20, 300, 5000), QueueSize: s.pick(4, 16, 100, 8192),
+		DedupeKeys: s.pick(8, 300, 1<<18)})
+	_, err := nd.hub.ListenRaw("from.*", func(_ context.Context, id string, p json.RawMessage) {
+		from, _ := strconv.Atoi(strings.TrimPrefix(id, "from."))
+		k, _ := strconv.Atoi(string(p))
+		nd.mu.Lock()
+		defer nd.mu.Unlock()
+		nd.heard = append(nd.heard, [2]int{from, k})
+	}, events.ListenOptions{QueueSize: 1 << 16})
+	require.NoError(s.t, err)
+	return nd
+}
+
+func newHubIn(t *testing.T, o bus.Options) (*events.Hub, *bus.Bus) {
+	o.Logger = slog.New(slog.DiscardHandler)
+	b := bus.New(o)
+	return events.NewHub(b), b
+}
+
+// edge of a mesh: those of its tree are there all the time.
+type edge struct {
+	a, b int
+	tree bool
+}
+
+func (s *meshSim) topology(n int) (all []edge) {
+	for i := 1; i < n; i++ {
+		all = append(all, edge{i, s.r.IntN(i), true})
+	}
+	share := s.pick(0, 1, 2, 2) // none, some or all of the others
+	for i := range n {
+		for j := range i {
+			known := false
+			for _, e := range all {
+				known = known || e.a == i && e.b == j
+			}
+			if !known && (share == 2 || share == 1 && s.r.IntN(3) == 0) {
+				all = append(all, edge{i, j, false})
+			}
+		}
+	}
+	return all
+}
+
+// edge attaches two nodes, now or later, and may break their link and attach them anew.
+func (s *meshSim) edge(e edge, steady bool, work *sync.WaitGroup) {
+	var late, half time.Duration
+	flaps := 0
+	if !e.tree {
+		late, half = s.ms(0, 0, 10, 1000, 7000), s.ms(0, 0, 50, 6000, 8000)
+	}
+	if !e.tree || !steady {
+		flaps = s.pick(0, 0, 1, 3)
+	}
+	pauses := []time.Duration{s.ms(1, 200, 3000), s.ms(0, 100, 6000), s.ms(5, 100, 3000)}
+	kind := s.pick(0, 1, 2, 3, 4)
+	mk := func() (toA, toB *bus.Channel) { return s.channels(e, kind) }
+	attach := func() {
+		s.mu.Lock()
+		toA, toB := mk()
+		s.mu.Unlock()
+		a, err := s.nodes[e.a].bus.Attach(context.Background(), toB)
+		require.NoError(s.t, err)
+		time.Sleep(half)
+		b, err := s.nodes[e.b].bus.Attach(context.Background(), toA)
+		require.NoError(s.t, err)
+		s.mu.Lock()
+		s.links = append(s.links, [2]*bus.Link{a, b})
+		s.mu.Unlock()
+		for ; flaps > 0; flaps-- {
+			time.Sleep(pauses[0])
+			require.NoError(s.t, a.Close())
+			<-a.Done()
+			require.NoError(s.t, b.Close())
+			<-b.Done()
+			time.Sleep(pauses[1])
+			s.mu.Lock()
+			toA, toB = mk()
+			s.mu.Unlock()
+			if a, err = s.nodes[e.a].bus.Attach(context.Background(), toB); err != nil {
+				s.t.Error(err)
+				return
+			}
+			time.Sleep(pauses[2])
+			if b, err = s.nodes[e.b].bus.Attach(context.Background(), toA); err != nil {
+				s.t.Error(err)
+				return
+			}
+			s.mu.Lock()
+			s.links = append(s.links, [2]*bus.Link{a, b})
+			s.mu.Unlock()
+		}
+	}
+	if e.tree {
+		s.slow(attach, flaps, work)
+		return
+	}
+	work.Go(func() {
+		time.Sleep(late)
+		attach()
+	})
+}
+
+// slow runs attach now if it ends at once, else beside the emitters.
+func (s *meshSim) slow(attach func(), flaps int, work *sync.WaitGroup) {
+	if flaps == 0 {
+		attach()
+		return
+	}
+	work.Go(attach)
+}
+
+// channels returns both ends of a new transport between the nodes of an edge, for b's side and for a's.
+func (s *meshSim) channels(e edge, kind int) (toA, toB *bus.Channel) {
+	a, b := s.nodes[e.a].bus.ID(), s.nodes[e.b].bus.ID()
+	if kind == 0 {
+		return pairing.InMemory(a, b)
+	}
+	there, back := s.line(kind), s.line(kind)
+	toB = &bus.Channel{ID: b, Publisher: there, Out: "o", Subscriber: back, In: "i"}
+	toA = &bus.Channel{ID: a, Publisher: back, Out: "o", Subscriber: there, In: "i"}
+	switch kind {
+	case 2:
+		toA.Codec, toB.Codec = bus.JSON, bus.JSON
+		there.bare = s.pick(0, 1) == 1
+		back.bare = there.bare
+	case 3:
+		toA.Heartbeat, toB.Heartbeat = -1, -1
+	}
+	return toA, toB
+}
+
+func (s *meshSim) line(kind int) *line {
+	l := &line{latency: s.ms(0, 1, 100, 1000, 6000), jitter: s.ms(0, 1, 500), ordered: true, rand: rand.New(rand.NewPCG(s.r.Uint64(), 2)), sent: make(chan struct{}, 1)}
+	l.service = time.Duration(s.pick(0, 0, 10, 1000, 20_000)) * time.Microsecond
+	if kind == 4 && s.pick(0, 0, 1) == 1 {
+		l.ordered, s.lines = false, false
+	}
+	return l
+}
+
+func (s *meshSim) emitter(i int, nd *node) func() {
+	count, burst, pause := s.pick(0, 1, 50, 300), s.pick(1, 5, 300), s.ms(1, 10, 100)
+	return func() {
+		for k := range count {
+			if err := nd.hub.EmitRaw(context.Background(), fmt.Sprint("from.", i), json.RawMessage(strconv.Itoa(k))); err != nil {
+				s.t.Error(err)
+			}
+			s.emitted.Add(1)
+			if k%7 == 0 {
+				_ = nd.hub.EmitRaw(context.Background(), "_private", nil)
+			}
+			if (k+1)%burst == 0 {
+				time.Sleep(pause)
+			}
+		}
+	}
+}
+
+func (s *meshSim) check(steady bool) {
+	var lost uint64
+	for _, nd := range s.nodes {
+		st := nd.hub.Stats()
+		lost += st.Dropped + st.Overtaken + st.Spent
+	}
+	for _, pair := range s.links {
+		a, b := pair[0].Stats(), pair[1].Stats()
+		lost += a.Unsent + b.Unsent + a.Rejected + b.Rejected
+		for _, x := range [][2]uint64{{a.Sent, b.Received}, {b.Sent, a.Received}} {
+			if x[0] > x[1] { // what was on its way when the link closed
+				lost += x[0] - x[1]
+			}
+		}
+	}
+	if *meshSeed != 0 {
+		for i, nd := range s.nodes {
+			s.t.Logf("node %d %+v %+v opts %+v heard %v", i, nd.hub.Stats(), nd.bus.Stats(), nd.bus.Options(), nd.heard)
+		}
+		for _, pair := range s.links {
+			s.t.Logf("%s-%s %+v %+v", pair[1].ID(), pair[0].ID(), pair[0].Stats(), pair[1].Stats())
+		}
+	}
+	for i, nd := range s.nodes {
+		next := make(map[int]int)
+		seen := make(map[[2]int]bool)
+		for _, e := range nd.heard {
+			require.False(s.t, seen[e], "node %d hears number %d of %d twice", i, e[1], e[0])
+			seen[e] = true
+			if s.lines {
+				require.GreaterOrEqual(s.t, e[1], next[e[0]], "node %d hears %d out of order", i, e[0])
+			}
+			next[e[0]] = e[1] + 1
+		}
+		if missing := s.emitted.Load() - uint64(len(seen)); steady {
+			require.LessOrEqual(s.t, missing, lost, "node %d misses events that nobody has counted", i)
+		}
+	}
+}
