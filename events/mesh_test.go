@@ -50,11 +50,11 @@ type node struct {
 }
 
 type meshSim struct {
-	t     *testing.T
-	r     *rand.Rand
-	nodes []*node
-	lines bool // all of the transports keep order
-
+	dice
+	t       *testing.T
+	nodes   []*node
+	steady  bool          // nothing of the tree breaks: what is lost has to be counted
+	ordered bool          // all of the transports keep order
 	emitted atomic.Uint64 // public events
 
 	mu    sync.Mutex
@@ -63,8 +63,8 @@ type meshSim struct {
 
 func runMesh(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &meshSim{t: t, r: rand.New(rand.NewPCG(seed, 1)), lines: true}
-		steady := s.pick(1, 0) == 1 // then what is lost has to be counted
+		s := &meshSim{t: t, dice: roll(seed), ordered: true}
+		s.steady = s.pick(1, 0) == 1
 		n := s.pick(2, 3, 3, 4, 5, 8)
 		for i := range n {
 			s.nodes = append(s.nodes, s.node(i))
@@ -72,7 +72,7 @@ func runMesh(t *testing.T, seed uint64) {
 		defer s.close()
 		var work sync.WaitGroup
 		for _, e := range s.topology(n) {
-			s.edge(e, steady, &work)
+			s.edge(e, &work)
 		}
 		synctest.Wait()
 		for i, nd := range s.nodes {
@@ -81,7 +81,7 @@ func runMesh(t *testing.T, seed uint64) {
 		work.Wait()
 		time.Sleep(2 * time.Minute) // all that is on its way arrives
 		synctest.Wait()
-		s.check(steady)
+		s.check()
 	})
 }
 
@@ -93,12 +93,15 @@ func (s *meshSim) close() {
 	time.Sleep(time.Minute)
 }
 
-// pick returns one of the numbers.
-func (s *meshSim) pick(of ...int) int { return of[s.r.IntN(len(of))] }
+// dice are for one goroutine.
+type dice struct{ *rand.Rand }
 
-func (s *meshSim) ms(of ...int) time.Duration {
-	return time.Duration(s.pick(of...)) * time.Millisecond
-}
+func roll(seed uint64) dice { return dice{rand.New(rand.NewPCG(seed, 1))} }
+
+// pick returns one of the numbers.
+func (d dice) pick(of ...int) int { return of[d.IntN(len(of))] }
+
+func (d dice) ms(of ...int) time.Duration { return time.Duration(d.pick(of...)) * time.Millisecond }
 
 func (s *meshSim) node(i int) *node {
 	nd := &node{}
@@ -129,7 +132,7 @@ type edge struct {
 
 func (s *meshSim) topology(n int) (all []edge) {
 	for i := 1; i < n; i++ {
-		all = append(all, edge{i, s.r.IntN(i), true})
+		all = append(all, edge{i, s.IntN(i), true})
 	}
 	share := s.pick(0, 1, 2, 2) // none, some or all of the others
 	for i := range n {
@@ -138,7 +141,7 @@ func (s *meshSim) topology(n int) (all []edge) {
 			for _, e := range all {
 				known = known || e.a == i && e.b == j
 			}
-			if !known && (share == 2 || share == 1 && s.r.IntN(3) == 0) {
+			if !known && (share == 2 || share == 1 && s.IntN(3) == 0) {
 				all = append(all, edge{i, j, false})
 			}
 		}
@@ -147,86 +150,83 @@ func (s *meshSim) topology(n int) (all []edge) {
 }
 
 // edge attaches two nodes, now or later, and may break their link and attach them anew.
-func (s *meshSim) edge(e edge, steady bool, work *sync.WaitGroup) {
-	var late, half time.Duration
-	flaps := 0
-	if !e.tree {
-		late, half = s.ms(0, 0, 10, 1000, 7000), s.ms(0, 0, 50, 6000, 8000)
-	}
-	if !e.tree || !steady {
-		flaps = s.pick(0, 0, 1, 3)
-	}
-	pauses := []time.Duration{s.ms(1, 200, 3000), s.ms(0, 100, 6000), s.ms(5, 100, 3000)}
-	kind := s.pick(0, 1, 2, 3, 4)
-	mk := func() (toA, toB *bus.Channel) { return s.channels(e, kind) }
-	attach := func() {
-		s.mu.Lock()
-		toA, toB := mk()
-		s.mu.Unlock()
-		a, err := s.nodes[e.a].bus.Attach(context.Background(), toB)
-		require.NoError(s.t, err)
-		time.Sleep(half)
-		b, err := s.nodes[e.b].bus.Attach(context.Background(), toA)
-		require.NoError(s.t, err)
-		s.mu.Lock()
-		s.links = append(s.links, [2]*bus.Link{a, b})
-		s.mu.Unlock()
-		for ; flaps > 0; flaps-- {
-			time.Sleep(pauses[0])
-			require.NoError(s.t, a.Close())
-			<-a.Done()
-			require.NoError(s.t, b.Close())
-			<-b.Done()
-			time.Sleep(pauses[1])
-			s.mu.Lock()
-			toA, toB = mk()
-			s.mu.Unlock()
-			if a, err = s.nodes[e.a].bus.Attach(context.Background(), toB); err != nil {
-				s.t.Error(err)
-				return
-			}
-			time.Sleep(pauses[2])
-			if b, err = s.nodes[e.b].bus.Attach(context.Background(), toA); err != nil {
-				s.t.Error(err)
-				return
-			}
-			s.mu.Lock()
-			s.links = append(s.links, [2]*bus.Link{a, b})
-			s.mu.Unlock()
-		}
+func (s *meshSim) edge(e edge, work *sync.WaitGroup) {
+	d := wire{dice: roll(s.Uint64()), kind: s.pick(0, 1, 2, 3, 4), ordered: true}
+	if d.kind == 4 {
+		d.ordered = d.pick(0, 1, 1) == 1
+		s.ordered = s.ordered && d.ordered
 	}
 	if e.tree {
-		s.slow(attach, flaps, work)
-		return
+		s.attach(e, d, 0)
+	}
+	flaps := 0
+	if !e.tree || !s.steady {
+		flaps = d.pick(0, 0, 1, 3)
 	}
 	work.Go(func() {
-		time.Sleep(late)
-		attach()
+		if !e.tree {
+			time.Sleep(d.ms(0, 0, 10, 1000, 7000))
+			s.attach(e, d, d.ms(0, 0, 50, 6000, 8000))
+		}
+		for range flaps {
+			time.Sleep(d.ms(1, 200, 3000))
+			s.part(e)
+			time.Sleep(d.ms(0, 100, 6000))
+			s.attach(e, d, d.ms(0, 5, 100, 3000))
+		}
 	})
 }
 
-// slow runs attach now if it ends at once, else beside the emitters.
-func (s *meshSim) slow(attach func(), flaps int, work *sync.WaitGroup) {
-	if flaps == 0 {
-		attach()
+// attach joins the nodes of an edge; the second half comes later.
+func (s *meshSim) attach(e edge, d wire, half time.Duration) {
+	a, b := s.nodes[e.a].bus, s.nodes[e.b].bus
+	toA, toB := d.channels(a.ID(), b.ID())
+	la, err := a.Attach(context.Background(), toB)
+	if err != nil {
+		s.t.Error(err)
 		return
 	}
-	work.Go(attach)
+	time.Sleep(half)
+	lb, err := b.Attach(context.Background(), toA)
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.links = append(s.links, [2]*bus.Link{la, lb})
 }
 
-// channels returns both ends of a new transport between the nodes of an edge, for b's side and for a's.
-func (s *meshSim) channels(e edge, kind int) (toA, toB *bus.Channel) {
-	a, b := s.nodes[e.a].bus.ID(), s.nodes[e.b].bus.ID()
-	if kind == 0 {
+// part breaks their link.
+func (s *meshSim) part(e edge) {
+	a, b := s.nodes[e.a].bus, s.nodes[e.b].bus
+	for _, l := range []*bus.Link{a.Link(b.ID()), b.Link(a.ID())} {
+		if l != nil {
+			_ = l.Close() // a slow line may not end in time
+			<-l.Done()
+		}
+	}
+}
+
+// wire makes the transports of an edge, all alike.
+type wire struct {
+	dice
+	kind    int
+	ordered bool
+}
+
+// channels returns both ends of a new transport, for b's side and for a's.
+func (d wire) channels(a, b string) (toA, toB *bus.Channel) {
+	if d.kind == 0 {
 		return pairing.InMemory(a, b)
 	}
-	there, back := s.line(kind), s.line(kind)
+	there, back := d.line(), d.line()
 	toB = &bus.Channel{ID: b, Publisher: there, Out: "o", Subscriber: back, In: "i"}
 	toA = &bus.Channel{ID: a, Publisher: back, Out: "o", Subscriber: there, In: "i"}
-	switch kind {
+	switch d.kind {
 	case 2:
 		toA.Codec, toB.Codec = bus.JSON, bus.JSON
-		there.bare = s.pick(0, 1) == 1
+		there.bare = d.pick(0, 1) == 1
 		back.bare = there.bare
 	case 3:
 		toA.Heartbeat, toB.Heartbeat = -1, -1
@@ -234,13 +234,12 @@ func (s *meshSim) channels(e edge, kind int) (toA, toB *bus.Channel) {
 	return toA, toB
 }
 
-func (s *meshSim) line(kind int) *line {
-	l := &line{latency: s.ms(0, 1, 100, 1000, 6000), jitter: s.ms(0, 1, 500), ordered: true, rand: rand.New(rand.NewPCG(s.r.Uint64(), 2)), sent: make(chan struct{}, 1)}
-	l.service = time.Duration(s.pick(0, 0, 10, 1000, 20_000)) * time.Microsecond
-	if kind == 4 && s.pick(0, 0, 1) == 1 {
-		l.ordered, s.lines = false, false
+func (d wire) line() *line {
+	return &line{
+		latency: d.ms(0, 1, 100, 1000, 6000), jitter: d.ms(0, 1, 500), ordered: d.ordered,
+		service: time.Duration(d.pick(0, 0, 10, 1000, 20_000)) * time.Microsecond,
+		rand:    roll(d.Uint64()).Rand, sent: make(chan struct{}, 1),
 	}
-	return l
 }
 
 func (s *meshSim) emitter(i int, nd *node) func() {
@@ -261,7 +260,7 @@ func (s *meshSim) emitter(i int, nd *node) func() {
 	}
 }
 
-func (s *meshSim) check(steady bool) {
+func (s *meshSim) check() {
 	var lost uint64
 	for _, nd := range s.nodes {
 		st := nd.hub.Stats()
@@ -290,12 +289,12 @@ func (s *meshSim) check(steady bool) {
 		for _, e := range nd.heard {
 			require.False(s.t, seen[e], "node %d hears number %d of %d twice", i, e[1], e[0])
 			seen[e] = true
-			if s.lines {
+			if s.ordered {
 				require.GreaterOrEqual(s.t, e[1], next[e[0]], "node %d hears %d out of order", i, e[0])
 			}
 			next[e[0]] = e[1] + 1
 		}
-		if missing := s.emitted.Load() - uint64(len(seen)); steady {
+		if missing := s.emitted.Load() - uint64(len(seen)); s.steady {
 			require.LessOrEqual(s.t, missing, lost, "node %d misses events that nobody has counted", i)
 		}
 	}
