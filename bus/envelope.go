@@ -88,6 +88,9 @@ type Envelope struct {
 	// Durable says that the command outlives the processes which serve it: of an ExecuteRequest, that it goes through the
 	// command's queue where there is one; of a RegisterRequest or ListResponse, that all of its commands are such.
 	Durable bool
+	// Checked says of an Event that this process has found its Name and Body well-formed, so that its other links need
+	// not look again. It does not leave the process.
+	Checked bool
 	// Once names what an ExecuteRequest is to bring about: requests for one command with the same Once are one request,
 	// for those who keep its reply. Empty: the request is one of its own.
 	Once string

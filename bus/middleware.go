@@ -2,9 +2,13 @@ package bus
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/pattern"
+	"github.com/leatbus/leat/internal/payload"
 )
 
 // chain composes middleware, first element outermost.
@@ -58,6 +62,9 @@ func (b *Bus) hear(d *Delivery, m *message.Message, h message.HandlerFunc) ([]*m
 		b.dropped.Add(1)
 		return nil, nil
 	}
+	if err := d.check(); err != nil {
+		return nil, err
+	}
 	b.sequence.Lock()
 	defer b.sequence.Unlock()
 	v, err := b.events.hear(e.ID, d.Link.route(e), d.Link.ID())
@@ -72,6 +79,24 @@ func (b *Bus) hear(d *Delivery, m *message.Message, h message.HandlerFunc) ([]*m
 		return nil, nil
 	}
 	return h(m)
+}
+
+// check refuses an event that no bus emits. A value comes from Go, and the JSON codec has read what it took.
+func (d *Delivery) check() error {
+	e := &d.Envelope
+	if e.Checked {
+		return nil
+	}
+	if err := pattern.CheckID(e.Name); err != nil {
+		return err
+	}
+	if e.Body != nil && e.Value == nil && d.Link.codec != JSON {
+		if err := payload.Valid(e.Body); err != nil {
+			return fmt.Errorf("event %q: payload: %w", e.Name, err)
+		}
+	}
+	e.Checked = true
+	return nil
 }
 
 // route names the way on which an event came: the link, and where that leads to many processes the one that sent it.

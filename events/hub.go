@@ -15,6 +15,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/pattern"
 	"github.com/leatbus/leat/internal/payload"
 )
 
@@ -104,13 +105,8 @@ func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) erro
 }
 
 func checkID(id string) error {
-	if id == "" {
-		return errors.New("events: empty event ID")
-	}
-	for t := range strings.SplitSeq(id, ".") {
-		if t == "" || strings.ContainsAny(t, "*>") {
-			return fmt.Errorf("events: event ID %q has an empty token or a wildcard", id)
-		}
+	if err := pattern.CheckID(id); err != nil {
+		return fmt.Errorf("events: %w", err)
 	}
 	return nil
 }
@@ -270,7 +266,7 @@ func (h *Hub) fanOut(ev *event, served []string, from *bus.Link, got bus.Envelop
 			continue
 		}
 		e := bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.content.Body, Value: ev.content.Value,
-			Depth: int(ev.depth), Hops: hops, Life: got.Life, Metadata: ev.metadata}
+			Depth: int(ev.depth), Hops: hops, Life: got.Life, Metadata: ev.metadata, Checked: true}
 		if groups != nil {
 			e.Groups = groupsFor(l, groups)
 		}
