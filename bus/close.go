@@ -2,6 +2,8 @@ package bus
 
 import (
 	"time"
+
+	"github.com/leatbus/leat/internal/contain"
 )
 
 // Close ends the link: what was received and not started is refused, handlers
@@ -62,7 +64,9 @@ func (l *Link) begin(err error) bool {
 // published first, and the peer is told.
 func (l *Link) teardown(drain bool) error {
 	if l.ch.Closing != nil {
-		l.ch.Closing()
+		if err := contain.Do(l.ch.Closing); err != nil {
+			_ = l.broken("Channel.Closing", err)
+		}
 	}
 	if l.presence != nil {
 		l.presence.giveUp()
@@ -85,7 +89,9 @@ func (l *Link) teardown(drain bool) error {
 	l.subCancel()
 	var err error
 	if l.ch.Close != nil {
-		err = l.ch.Close()
+		if broken := contain.Do(func() { err = l.ch.Close() }); broken != nil {
+			err = l.broken("Channel.Close", broken)
+		}
 	}
 	if !l.within(l.workers.Wait) {
 		l.log.Error("publisher or subscriber did not end in time", "timeout", l.bus.opts.CloseTimeout)

@@ -34,6 +34,8 @@ type Link struct {
 	inbound message.HandlerFunc
 	keys    *mac.Keys // nil: messages are not signed
 
+	ownCodec bool // the codec is the user's
+
 	presence *presence // nil without; see Channel.Heartbeat
 
 	ctx       context.Context // of what is received; ends when the link begins to close
@@ -84,6 +86,7 @@ func newLink(b *Bus, ch *Channel, keys *mac.Keys) *Link {
 	if l.codec == nil {
 		l.codec = Binary
 	}
+	l.ownCodec = l.codec != Binary && l.codec != JSON
 	l.presence = newPresence(l)
 	if p, ok := ch.Publisher.(ParcelPublisher); ok && l.Binary() && l.presence == nil && keys == nil {
 		l.parcels = p

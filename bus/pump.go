@@ -5,22 +5,39 @@ import (
 	"fmt"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/contain"
 )
 
 // pump receives. It acks each message on receipt, since publishers may wait
 // for the ack while they hold locks, and never blocks: what may take time is
 // queued, or runs in a goroutine of its own.
+//
+// Code that is not leat's and ends the goroutine, in inbound middleware say, costs
+// its message: another goroutine goes on.
 func (l *Link) pump(in <-chan *message.Message) {
+	exited := true
+	defer func() {
+		if exited {
+			l.workers.Go(func() { l.pump(in) })
+		}
+	}()
 	for {
 		select {
 		case m, ok := <-in:
 			if !ok {
 				l.peerClosed(errSubscriptionEnded)
+				exited = false
 				return
+			}
+			if m == nil {
+				l.stats.rejected.Add(1)
+				continue
 			}
 			m.Ack()
 			l.receive(m)
 		case <-l.subCtx.Done():
+			exited = false
 			return
 		}
 	}
@@ -35,6 +52,10 @@ func (l *Link) called(m *message.Message) {
 	}
 	if l.bus.readers {
 		m.Ack() // nobody waits for it; middleware may look
+	}
+	if len(l.bus.opts.Inbound) > 0 {
+		_ = contain.Do(func() { l.receive(m) }) // the goroutine is the publisher's; dispatch has said what happened
+		return
 	}
 	if d := l.receive(m); d != nil {
 		d.recycle(m)
@@ -80,7 +101,11 @@ func (l *Link) Deliver(m *message.Message) error {
 		return nil
 	default:
 	}
-	l.receive(m)
+	if m == nil {
+		l.stats.rejected.Add(1)
+		return nil
+	}
+	_ = contain.Do(func() { l.receive(m) }) // the goroutine is the router's; dispatch has said what happened
 	return nil
 }
 
@@ -121,8 +146,8 @@ func (l *Link) receive(m *message.Message) *Delivery {
 	}
 	d.Envelope.expire()
 	m.SetContext(d)
-	if err := l.dispatch(m); err != nil {
-		l.Reject(d, err)
+	if err := l.dispatch(d, m); err != nil {
+		l.Reject(d, contain.Tame(err))
 	}
 	return d
 }
@@ -133,7 +158,12 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 	p, ok := m.Context().(*parcel)
 	if !ok || !l.Binary() {
 		d = &Delivery{Context: l.ctx, Link: l, Message: m}
-		if d.Envelope, err = l.codec.Unmarshal(m); err == nil {
+		if l.ownCodec {
+			d.Envelope, err = l.unmarshalOwn(m)
+		} else {
+			d.Envelope, err = l.codec.Unmarshal(m)
+		}
+		if err == nil {
 			err = unescapeMetadata(m.Metadata) // middleware reads it
 		}
 		return d, err
@@ -165,14 +195,25 @@ func (l *Link) refuse(d *Delivery, err error) {
 }
 
 // dispatch runs the inbound chain. A panic in it, which can only come from
-// configured middleware, costs this message and nothing more.
-func (l *Link) dispatch(m *message.Message) (err error) {
+// configured middleware, costs this message and nothing more; and so does the end of the goroutine.
+func (l *Link) dispatch(d *Delivery, m *message.Message) (err error) {
 	if len(l.bus.opts.Inbound) > 0 {
 		l.inUser.Add(1)
 		defer l.inUser.Add(-1)
 	}
-	defer l.recovered("inbound middleware", &err)
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			err = l.caught("inbound middleware", v)
+		} else {
+			l.Reject(d, contain.ErrExited)
+		}
+	}()
 	_, err = l.inbound(m)
+	returned = true
 	return err
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/contain"
 )
 
 // Send queues e for the peer and returns. Messages arrive in the order in
@@ -53,7 +55,7 @@ func (l *Link) postDirect(e *Envelope, m *message.Message) error {
 	it, publish, err := l.enter(e, m)
 	switch {
 	case !publish:
-	case l.tryDirect(m):
+	case l.tryDirect(&it):
 		l.stats.sent.Add(1)
 		l.out.leave()
 	default:
@@ -62,11 +64,24 @@ func (l *Link) postDirect(e *Envelope, m *message.Message) error {
 	return err
 }
 
-// tryDirect reports whether the peer has taken m. A panic of the publisher leaves it to the writer to find out.
-func (l *Link) tryDirect(m *message.Message) (taken bool) {
-	var err error
-	defer l.recovered("publisher", &err)
-	return l.direct.TryPublish(l.ch.Out, m)
+// tryDirect reports whether the peer has taken the message. A panic of the publisher leaves it to the writer to find
+// out. One that ends the goroutine, which is a caller's or a pump, has had its message.
+func (l *Link) tryDirect(it *outItem) (taken bool) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			_ = l.caught("publisher", v)
+		} else {
+			l.unsent(it, contain.ErrExited)
+			l.out.leave()
+		}
+	}()
+	taken = l.direct.TryPublish(l.ch.Out, it.msg)
+	returned = true
+	return taken
 }
 
 // PostReply is Post for a reply that handler middleware has produced as m, in
@@ -82,7 +97,9 @@ func (l *Link) PostReply(e Envelope, m *message.Message) error {
 	return l.post(&e, m)
 }
 
-func (l *Link) marshal(e *Envelope) (*message.Message, error) {
+// marshal makes the message of e. A codec, or a value, that panics or ends its goroutine gives an error.
+func (l *Link) marshal(e *Envelope) (m *message.Message, err error) {
+	defer l.recovered("codec", &err)
 	if l.parcels != nil {
 		if e.Value != nil && e.Value.Size() > l.bus.opts.MaxMessageBytes {
 			e.encode()
@@ -90,7 +107,11 @@ func (l *Link) marshal(e *Envelope) (*message.Message, error) {
 		return pack(e)
 	}
 	e.spellOut()
-	m, err := l.codec.Marshal(*e)
+	if l.ownCodec {
+		m, err = l.marshalOwn(*e)
+	} else {
+		m, err = l.codec.Marshal(*e)
+	}
 	if err == nil && !l.ch.InProcess {
 		Escape(m)
 	}

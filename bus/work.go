@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/leatbus/leat/internal/contain"
 )
 
 // work counts what a drain waits for: handlers, calls and queued events.
@@ -42,7 +44,11 @@ func (b *Bus) Drain(ctx context.Context) error {
 	var withdrawing sync.WaitGroup
 	for _, l := range b.Links() {
 		if l.ch.Draining != nil {
-			withdrawing.Go(func() { l.ch.Draining(ctx) })
+			withdrawing.Go(func() {
+				if err := contain.Do(func() { l.ch.Draining(ctx) }); err != nil {
+					_ = l.broken("Channel.Draining", err)
+				}
+			})
 		}
 	}
 	withdrawing.Wait()

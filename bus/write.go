@@ -8,25 +8,51 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/contain"
 )
 
 // write publishes what is queued, one message at a time, in order, until the
 // outbox is closed and empty.
-func (l *Link) write() {
-	defer close(l.written)
-	var spare []outItem
-	for turn := false; ; turn = true {
-		items := l.out.take(spare, turn)
-		if items == nil {
+func (l *Link) write() { l.writeFrom(&batch{}) }
+
+// batch is what the writer has taken out of the outbox.
+type batch struct {
+	items []outItem
+	next  int // the first that is not published
+	begun bool
+}
+
+// writeFrom is write from a batch that may be half done. A publisher that ends the goroutine costs one message: another
+// goroutine goes on with the next.
+func (l *Link) writeFrom(b *batch) {
+	exited := true
+	defer func() {
+		if !exited {
+			close(l.written)
 			return
 		}
-		for i := range items {
-			l.publish(&items[i])
-			items[i] = outItem{}
-			l.out.done()
+		b.published(l.out)
+		l.workers.Go(func() { l.writeFrom(b) })
+	}()
+	for {
+		for b.next < len(b.items) {
+			l.publish(&b.items[b.next])
+			b.published(l.out)
 		}
-		spare = items
+		b.items, b.next, b.begun = l.out.take(b.items, b.begun), 0, true
+		if b.items == nil {
+			exited = false
+			return
+		}
 	}
+}
+
+// published counts the next item out.
+func (b *batch) published(o *outbox) {
+	b.items[b.next] = outItem{}
+	b.next++
+	o.done()
 }
 
 func (l *Link) publish(it *outItem) {
@@ -60,7 +86,7 @@ func (l *Link) unsent(it *outItem, err error) {
 		return
 	}
 	if !errors.Is(err, errDiscarded) {
-		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err.Error())
+		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err)
 	}
 	for _, r := range l.layers {
 		r.Unsent(it.typ, it.id, err)
@@ -73,7 +99,24 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 			return err
 		}
 	}
-	defer l.recovered("publisher", &err)
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			err = l.caught("publisher", v)
+		} else {
+			l.unsent(it, contain.ErrExited)
+		}
+	}()
+	err = l.hand(it)
+	returned = true
+	return err
+}
+
+// hand gives the message to the publisher, which is user code.
+func (l *Link) hand(it *outItem) error {
 	if l.presence != nil {
 		if err := l.presence.stamp(it); err != nil {
 			return err
@@ -86,9 +129,9 @@ func (l *Link) tryPublish(it *outItem) (err error) {
 		l.keys.Sign(signedFor, l.ch.Out, it.msg.Metadata, it.msg.Payload)
 	}
 	if l.parcels != nil {
-		return l.parcels.PublishParcels(l.ch.Out, it.msg.Context().(*parcel).self[:]...)
+		return contain.Tame(l.parcels.PublishParcels(l.ch.Out, it.msg.Context().(*parcel).self[:]...))
 	}
-	return l.ch.Publisher.Publish(l.ch.Out, it.msg)
+	return contain.Tame(l.ch.Publisher.Publish(l.ch.Out, it.msg))
 }
 
 // signedFor tells the signatures of links from all others by the same key.
@@ -96,10 +139,15 @@ const signedFor = "leat link 1"
 
 // recovered turns a panic of what is not leat's into an error. To be deferred.
 func (l *Link) recovered(in string, err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("panic in %s: %v", in, p)
-		l.log.Error("panic in "+in, "panic", p, "stack", string(debug.Stack()))
+	if v := recover(); v != nil {
+		*err = l.caught(in, v)
 	}
+}
+
+// caught logs a panic that was recovered, and returns it as an error.
+func (l *Link) caught(in string, v any) error {
+	l.log.Error("panic in "+in, "panic", v, "stack", string(debug.Stack()))
+	return fmt.Errorf("panic in %s: %v", in, v)
 }
 
 var errExpired = errors.New("event outlived its EventTTL before it was published")

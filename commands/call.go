@@ -15,6 +15,7 @@ type call struct {
 	exchange
 	outcome outcome
 	done    chan struct{} // capacity 1: outcome is set
+	over    bool          // the caller's: nothing settles it any more
 }
 
 func (c *call) settle(o outcome) {
@@ -23,8 +24,7 @@ func (c *call) settle(o outcome) {
 }
 
 // newCall takes a call that has ended, or makes one. A call is settled at most
-// once, and a caller who took his exchange back is sure that it never will be,
-// so nobody else holds a call that has ended. The pool is the registry's own: a
+// once, and never after its exchange was taken back, so nothing else holds a call that is over. The pool is the registry's own: a
 // channel must not leave the testing/synctest bubble that it was made in.
 func (r *Registry) newCall(id string, listed bool) *call {
 	c, ok := r.calls.Get().(*call)
@@ -36,19 +36,27 @@ func (r *Registry) newCall(id string, listed bool) *call {
 	return c
 }
 
-func (r *Registry) release(c *call) {
+// release gives a call back. It is to be deferred: where the caller's goroutine panics or exits on its way, in a
+// method of its context say, the exchange is taken back first; if something settles it already, the call is left to that.
+func (p *peer) release(c *call) {
+	if !c.over {
+		if c.id == "" || !p.out.drop(&c.exchange) {
+			return
+		}
+		p.cancelled(c.id)
+	}
 	*c = call{exchange: exchange{owner: c}, done: c.done}
-	r.calls.Put(c)
+	p.r.calls.Put(c)
 }
 
 // enter counts a call in, or refuses it: after Close, and while draining
 // unless something that is running has made it. Each success needs a leave.
-func (r *Registry) enter(ctx context.Context, id string) error {
+func (r *Registry) enter(depth int, id string) error {
 	r.bus.Begin()
 	if !r.bus.Draining() {
 		return nil
 	}
-	if !r.closed.Load() && bus.Depth(ctx) > 0 {
+	if !r.closed.Load() && depth > 0 {
 		return nil
 	}
 	r.bus.End()
@@ -70,7 +78,8 @@ func (r *Registry) execute(ctx context.Context, id string, cmd *command, in payl
 	if err := ctx.Err(); err != nil {
 		return payload.Content{}, fromContext(ctx, id)
 	}
-	if err := r.enter(ctx, id); err != nil {
+	depth := bus.Depth(ctx)
+	if err := r.enter(depth, id); err != nil {
 		return payload.Content{}, err
 	}
 	defer r.bus.End()
@@ -81,7 +90,7 @@ func (r *Registry) execute(ctx context.Context, id string, cmd *command, in payl
 	if err != nil {
 		return payload.Content{}, err
 	}
-	if depth := bus.Depth(ctx); depth > bus.MaxDepth {
+	if depth > bus.MaxDepth {
 		return payload.Content{}, tooDeep(id)
 	}
 	tr.durable = tr.durable || cmd != nil && cmd.def.Durable
@@ -161,8 +170,9 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 		ttl = p.r.cfg.RequestTTL
 	}
 	c := p.r.newCall(id, listed)
-	defer p.r.release(c)
+	defer p.release(c)
 	if !p.begin(&c.exchange, bus.NewID(), time.Now().Add(ttl)) {
+		c.over = true
 		return payload.Content{}, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}
 	expires := c.deadline
@@ -177,7 +187,7 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 			return p.await(ctx, c, nil)
 		}
 		if !errors.Is(err, bus.ErrFull) {
-			if p.out.drop(&c.exchange) {
+			if c.over = p.out.drop(&c.exchange); c.over {
 				return payload.Content{}, sendFailure(id, p, err)
 			}
 			return p.await(ctx, c, nil)
@@ -205,13 +215,14 @@ func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (payloa
 		case <-room:
 			return payload.Content{}, errRoom
 		case <-left:
-			if p.out.drop(&c.exchange) {
+			if c.over = p.out.drop(&c.exchange); c.over {
 				p.cancelled(c.id)
 				return payload.Content{}, fromContext(ctx, c.command)
 			}
 			<-c.done
 		}
 	}
+	c.over = true
 	if err := c.outcome.failed(c.command); err != nil {
 		return payload.Content{}, err
 	}

@@ -3,6 +3,8 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"runtime/debug"
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/internal/payload"
@@ -31,6 +33,7 @@ func Execute[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res]
 
 // executeLocal runs a local handler without any encoding.
 func executeLocal[Req, Res any](ctx context.Context, r *Registry, cmd *command, h func(context.Context, Req) (Res, error), req Req) (res Res, err error) {
+	defer r.callPanicked(cmd.def.ID, &err)
 	if ctx.Err() != nil {
 		return res, fromContext(ctx, cmd.def.ID)
 	}
@@ -38,7 +41,7 @@ func executeLocal[Req, Res any](ctx context.Context, r *Registry, cmd *command, 
 	if depth > bus.MaxDepth {
 		return res, tooDeep(cmd.def.ID)
 	}
-	if err := r.enter(ctx, cmd.def.ID); err != nil {
+	if err := r.enter(depth, cmd.def.ID); err != nil {
 		return res, err
 	}
 	res, err = invokeTyped(bus.WithDepth(ctx, depth+1), r, cmd, h, req)
@@ -66,6 +69,7 @@ func (r *Registry) left(cmd *command, err *error) {
 // executeEncoded calls a command that is elsewhere, or here behind middleware
 // or a schema.
 func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], cmd *command, req Req) (res Res, err error) {
+	defer r.callPanicked(c.def.ID, &err)
 	if c.req == nil {
 		return res, &Error{Code: InvalidRequest, Message: "execute: the zero Command: use Define"}
 	}
@@ -87,7 +91,8 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 // ExecuteRaw is [Execute] with an encoded request and result; nil is absent.
 // The request must not be changed afterwards, nor the result: a local
 // handler, or a transport, may hold the same bytes.
-func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessage) (json.RawMessage, error) {
+func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessage) (res json.RawMessage, err error) {
+	defer r.callPanicked(id, &err)
 	if req != nil {
 		if err := payload.Valid(req); err != nil {
 			return nil, &Error{Code: InvalidRequest, Command: id, Message: "invalid request: " + err.Error(), Err: err}
@@ -98,4 +103,13 @@ func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessag
 		return nil, err
 	}
 	return out.JSON(), nil
+}
+
+// callPanicked turns a panic of the caller's own code, such as the MarshalJSON of its request or a method of its
+// context, into an error of the call. To be deferred.
+func (r *Registry) callPanicked(id string, err *error) {
+	if v := recover(); v != nil {
+		r.log.Error("panic in a call", "command", id, "panic", v, "stack", string(debug.Stack()))
+		*err = &Error{Code: Internal, Command: id, Message: fmt.Sprintf("%s: panic in the caller's code: %v", id, v)}
+	}
 }

@@ -93,8 +93,9 @@ func (r *Registry) Unregister(id string) bool {
 
 // register installs a local command, with the router's consent where there is
 // a router and the command is public.
-func (r *Registry) register(ctx context.Context, cmd *command) error {
+func (r *Registry) register(ctx context.Context, cmd *command) (err error) {
 	id := cmd.def.ID
+	defer r.callPanicked(id, &err)
 	if id == "" {
 		return &Error{Code: InvalidRequest, Message: "register: empty command ID"}
 	}
@@ -104,6 +105,7 @@ func (r *Registry) register(ctx context.Context, cmd *command) error {
 	if err := ctx.Err(); err != nil {
 		return fromContext(ctx, id)
 	}
+	left := ctx.Done() // before anything is reserved: a context is user code
 	r.mu.Lock()
 	if r.bus.Draining() {
 		r.mu.Unlock()
@@ -124,16 +126,16 @@ func (r *Registry) register(ctx context.Context, cmd *command) error {
 	r.reserved[id] = reg
 	r.mu.Unlock()
 	router.request(reg, r.cfg.RequestTTL)
-	return r.awaitAck(ctx, reg, router)
+	return r.awaitAck(ctx, left, reg, router)
 }
 
 // awaitAck waits for the router. A caller who leaves takes the registration
 // back, here and there.
-func (r *Registry) awaitAck(ctx context.Context, reg *registration, router *peer) error {
+func (r *Registry) awaitAck(ctx context.Context, left <-chan struct{}, reg *registration, router *peer) error {
 	select {
 	case err := <-reg.done:
 		return err
-	case <-ctx.Done():
+	case <-left:
 		if !router.out.drop(&reg.exchange) {
 			return <-reg.done // settled already
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -92,7 +93,8 @@ func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
 //
 // Errors: [ErrClosed], ctx.Err(), or what is wrong with id or payload; then
 // nobody gets the event.
-func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) error {
+func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) (err error) {
+	defer h.emitPanicked(id, &err)
 	if err := checkID(id); err != nil {
 		return err
 	}
@@ -102,6 +104,15 @@ func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) erro
 		}
 	}
 	return h.emit(ctx, id, payload.Content{Body: data})
+}
+
+// emitPanicked turns a panic of the emitter's own code, such as the MarshalJSON of its payload or a method of its
+// context, into an error. To be deferred.
+func (h *Hub) emitPanicked(id string, err *error) {
+	if v := recover(); v != nil {
+		h.log.Error("panic in an emitter", "event", id, "panic", v, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("emit %q: panic in the emitter's code: %v", id, v)
+	}
 }
 
 func checkID(id string) error {
@@ -126,13 +137,14 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 	if n := len(content.Body); n > limit {
 		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
 	}
+	self, _ := ctx.Value(listenerKey{}).(*Listener) // before anything is locked: a context is user code
 	ev := &event{name: id, content: content, depth: int32(min(depth, maxDepth-1)), metadata: bus.MetadataFrom(ctx)}
 	if isPrivate(id) {
 		ev.id = bus.NewID() // it uses up none of those that peers wait for
 	}
 	h.prepare(ev)
 	for {
-		taken, err := h.take(ctx, ev)
+		taken, err := h.take(self, ev)
 		if err != nil {
 			return fmt.Errorf("emit %q: %w", id, err)
 		}
@@ -140,7 +152,7 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 			h.emitted.Add(1)
 			return nil
 		}
-		if err := h.waitRoom(ctx, id); err != nil {
+		if err := h.waitRoom(ctx, self, id); err != nil {
 			return fmt.Errorf("emit %q: %w", id, err)
 		}
 	}
@@ -160,9 +172,9 @@ func (h *Hub) prepare(ev *event) {
 }
 
 // take queues an event everywhere, unless somebody has no room who is waited for.
-func (h *Hub) take(ctx context.Context, ev *event) (taken bool, err error) {
+func (h *Hub) take(self *Listener, ev *event) (taken bool, err error) {
 	emitErr := h.bus.Emit(func(id func() string) {
-		if taken, err = h.hasRoom(ctx, ev.name); taken {
+		if taken, err = h.hasRoom(self, ev.name); taken {
 			if ev.id == "" {
 				ev.id = id()
 			}
@@ -172,15 +184,16 @@ func (h *Hub) take(ctx context.Context, ev *event) (taken bool, err error) {
 	return taken, cmp.Or(emitErr, err)
 }
 
-// hasRoom reports whether nobody whom waitRoom waits for is full. It does not block.
-func (h *Hub) hasRoom(ctx context.Context, id string) (room bool, err error) {
+// hasRoom reports whether nobody whom waitRoom waits for is full; self is the listener that emits, if one does. It does
+// not block.
+func (h *Hub) hasRoom(self *Listener, id string) (room bool, err error) {
 	room = true
 	h.mu.RLock()
 	if h.closed {
 		room, err = false, ErrClosed
 	}
 	h.each(id, func(l *Listener) {
-		room = room && (l.opts.Overflow != Block || l.awaitRoom(ctx) == nil)
+		room = room && (l.opts.Overflow != Block || l.awaitRoom(self) == nil)
 	})
 	h.mu.RUnlock()
 	if !room || isPrivate(id) {
@@ -195,7 +208,7 @@ func (h *Hub) hasRoom(ctx context.Context, id string) (room bool, err error) {
 }
 
 // waitRoom waits for those who may hold up a local emitter.
-func (h *Hub) waitRoom(ctx context.Context, id string) error {
+func (h *Hub) waitRoom(ctx context.Context, self *Listener, id string) error {
 	h.mu.RLock()
 	var blocking []*Listener
 	h.each(id, func(l *Listener) {
@@ -205,7 +218,7 @@ func (h *Hub) waitRoom(ctx context.Context, id string) error {
 	})
 	h.mu.RUnlock()
 	for _, l := range blocking {
-		if err := l.waitRoom(ctx); err != nil {
+		if err := l.waitRoom(ctx, self); err != nil {
 			return err
 		}
 	}

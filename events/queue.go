@@ -111,10 +111,10 @@ func (l *Listener) release() {
 	}
 }
 
-// awaitRoom returns nil if the emitter of ctx need not wait; else a channel that is
+// awaitRoom returns nil if an emitter need not wait, which is the listener self or none; else a channel that is
 // closed when it is worth another look.
-func (l *Listener) awaitRoom(ctx context.Context) <-chan struct{} {
-	if self, _ := ctx.Value(listenerKey{}).(*Listener); self == l {
+func (l *Listener) awaitRoom(self *Listener) <-chan struct{} {
+	if self == l {
 		return nil // it cannot wait for itself
 	}
 	l.mu.Lock()
@@ -136,9 +136,9 @@ func (l *Listener) hasRoom() bool {
 }
 
 // waitRoom waits until there is room for an event.
-func (l *Listener) waitRoom(ctx context.Context) error {
+func (l *Listener) waitRoom(ctx context.Context, self *Listener) error {
 	for {
-		room := l.awaitRoom(ctx)
+		room := l.awaitRoom(self)
 		if room == nil {
 			return nil
 		}

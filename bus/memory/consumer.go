@@ -109,8 +109,8 @@ func (c *consumer) help() {
 	}
 	c.turn = publishers
 	mu.Unlock()
+	defer c.helpEnded() // also when fn panics, or ends the goroutine
 	c.fn(msg)
-	c.helpEnded()
 }
 
 // helpEnded ends a publisher's turn.
@@ -164,8 +164,8 @@ func (t *topic) direct(msg *message.Message) bool {
 	t.counts.Delivered++
 	t.counts.Acked++
 	t.mu.Unlock()
+	defer c.helpEnded()
 	c.fn(msg)
-	c.helpEnded()
 	return true
 }
 
@@ -176,15 +176,24 @@ func (c *consumer) signal() {
 	}
 }
 
-// run is the consumer's goroutine.
+// run is the consumer's goroutine. If fn ends it, another one goes on.
 func (c *consumer) run() {
-	defer close(c.ended)
+	exited := true
+	defer func() {
+		if exited {
+			c.signal() // something may wait
+			c.pubsub.pumps.Go(c.run)
+			return
+		}
+		close(c.ended)
+	}()
 	for {
 		select {
 		case <-c.wake:
 			c.drain()
 		case <-c.ctx.Done():
 			c.end()
+			exited = false
 			return
 		}
 	}
@@ -200,10 +209,15 @@ func (c *consumer) drain() {
 			c.turn = nobodys
 			return
 		}
-		c.topic.mu.Unlock()
-		c.fn(msg)
-		c.topic.mu.Lock()
+		c.call(msg)
 	}
+}
+
+// call runs fn without topic.mu, which is held before and after.
+func (c *consumer) call(msg *message.Message) {
+	c.topic.mu.Unlock()
+	defer c.topic.mu.Lock()
+	c.fn(msg)
 }
 
 // end takes the consumer out of its topic, and waits for a publisher that is
