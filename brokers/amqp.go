@@ -23,10 +23,13 @@ type rabbit struct {
 	pubs   *rabbitPublishers
 }
 
-func openAMQP(_ context.Context, url string, s *shared) (backend, error) {
+func openAMQP(_ context.Context, a address, s *shared) (backend, error) {
+	if err := a.single(rabbitParameters); err != nil {
+		return nil, err
+	}
 	r := &rabbit{shared: s, dialer: s.dialer}
 	config := wmamqp.ConnectionConfig{
-		AmqpURI: url,
+		AmqpURI: a.url(a.scheme),
 		AmqpConfig: &amqp.Config{
 			Heartbeat:  rabbitHeartbeat,
 			Locale:     "en_US",
@@ -39,6 +42,9 @@ func openAMQP(_ context.Context, url string, s *shared) (backend, error) {
 			BackoffMultiplier:          1.5,
 			BackoffMaxInterval:         time.Second,
 		},
+	}
+	if user, password, given := a.login(); given {
+		config.AmqpConfig.SASL = []amqp.Authentication{&amqp.PlainAuth{Username: user, Password: password}}
 	}
 	log, err := adapterLog(s.opts.Logger), error(nil)
 	if r.in, err = wmamqp.NewConnection(config, log); err != nil {

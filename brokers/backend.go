@@ -72,6 +72,8 @@ type shared struct {
 	// gap tells that messages may have been lost by every subscription.
 	gap  func(why string)
 	lost *atomic.Uint64
+	// secrets are what the URL says that nobody is to see; opts.Logger hides them.
+	secrets *secrets
 	// dialer makes the connections of clients that ctx of Open does not reach. Open holds it.
 	dialer *dialer
 }

@@ -22,6 +22,7 @@ type Broker struct {
 	opts    Options
 	log     *slog.Logger
 	backend backend
+	secrets *secrets
 
 	skipped, probes, gaps, lost, republished atomic.Uint64
 	subscriptions                            atomic.Int64
@@ -50,6 +51,7 @@ func newBroker(opts Options) *Broker {
 	return &Broker{
 		opts:    opts,
 		log:     opts.Logger,
+		secrets: new(secrets),
 		gap:     make(chan struct{}),
 		idle:    make(chan struct{}),
 		closing: make(chan struct{}),
@@ -170,7 +172,7 @@ func (b *Broker) Close() error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		closed <- b.backend.close()
+		closed <- b.secrets.error(b.backend.close())
 	}()
 	if b.within(ended) {
 		errs = append(errs, <-closed)
@@ -231,7 +233,7 @@ func (b *Broker) noteGap(why string) {
 	b.gap = make(chan struct{})
 	b.mu.Unlock()
 	b.gaps.Add(1)
-	b.log.Warn("messages may have been lost", "broker", b.backend.guarantees().Name, "reason", why)
+	b.log.Warn("messages may have been lost", "broker", b.backend.guarantees().Name, "reason", b.secrets.hide(why))
 }
 
 // skip counts a message that is none of ours, and logs the first, the second,
@@ -273,7 +275,7 @@ const (
 func (b *Broker) publish(topic string, messages []*message.Message) error {
 	err := b.backend.Publish(topic, messages...)
 	if err == nil || !b.backend.transient(err) {
-		return err
+		return b.secrets.error(err)
 	}
 	giveUp := time.Now().Add(b.opts.PublishRetry)
 	for pause := publishPause; time.Now().Add(pause).Before(giveUp); pause = min(2*pause, maxPublishPause) {
@@ -282,14 +284,14 @@ func (b *Broker) publish(topic string, messages []*message.Message) error {
 		case <-timer.C:
 		case <-b.closing:
 			timer.Stop()
-			return fmt.Errorf("%w: %w", ErrClosed, err)
+			return fmt.Errorf("%w: %w", ErrClosed, b.secrets.error(err))
 		}
 		b.republished.Add(1)
 		if err = b.backend.Publish(topic, messages...); err == nil || !b.backend.transient(err) {
-			return err
+			return b.secrets.error(err)
 		}
 	}
-	return err
+	return b.secrets.error(err)
 }
 
 // Close does nothing: the Broker is its owner's.
@@ -307,7 +309,7 @@ func (p promptPublisher) PublishAtOnce(topic string, messages ...*message.Messag
 		return err
 	}
 	defer p.b.leave()
-	return p.prompt.publishAtOnce(topic, messages)
+	return p.b.secrets.error(p.prompt.publishAtOnce(topic, messages))
 }
 
 var errBusy = errors.New("publishing would have to wait")

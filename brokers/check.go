@@ -35,7 +35,10 @@ func (b *Broker) Check(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", b.Guarantees().Name, err)
 	}
 	if s, ok := b.backend.(suspicious); ok {
-		found.Broken = append(found.Broken, s.suspect(ctx)...)
+		for _, broken := range s.suspect(ctx) {
+			broken.Err = b.secrets.error(broken.Err)
+			found.Broken = append(found.Broken, broken)
+		}
 	}
 	if len(found.Broken) == 0 {
 		return nil

@@ -16,12 +16,12 @@ type inProcess struct {
 	says Guarantees
 }
 
-func openMemory(_ context.Context, _ string, s *shared) (backend, error) {
+func openMemory(_ context.Context, _ address, s *shared) (backend, error) {
 	ps := memory.New(memory.Options{Logger: s.opts.Logger})
 	return &inProcess{ps, ps, memoryGuarantees}, nil
 }
 
-func openGoChannel(_ context.Context, _ string, s *shared) (backend, error) {
+func openGoChannel(_ context.Context, _ address, s *shared) (backend, error) {
 	ps := gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, adapterLog(s.opts.Logger))
 	return &inProcess{ps, ps, goChannelGuarantees}, nil
 }

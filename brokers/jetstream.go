@@ -25,11 +25,10 @@ type jetStream struct {
 	coder  natsCoder
 }
 
-func openJetStream(ctx context.Context, url string, s *shared) (backend, error) {
-	_, address, _ := strings.Cut(url, "://")
+func openJetStream(ctx context.Context, a address, s *shared) (backend, error) {
 	// Nothing is buffered while disconnected: a server that has just come back has no JetStream yet, and what is
 	// sent then is heard of only when its confirmation is overdue.
-	conn, _, err := connectNATS(ctx, "nats://"+address, s, s.dialer, nats.ReconnectBufSize(-1))
+	conn, _, err := connectNATS(ctx, a, s, s.dialer, nats.ReconnectBufSize(-1))
 	if err != nil {
 		return nil, err
 	}

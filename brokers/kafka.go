@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,19 +15,18 @@ import (
 
 // kafka has a Kafka topic of one partition for each topic: more would have no order.
 type kafka struct {
-	shared    *shared
-	addresses []string
-	admin     sarama.ClusterAdmin
-	pub       *wmkafka.Publisher
-	made      sync.Map // topics that are known to exist
+	shared  *shared
+	address address
+	admin   sarama.ClusterAdmin
+	pub     *wmkafka.Publisher
+	made    sync.Map // topics that are known to exist
 }
 
-func openKafka(_ context.Context, url string, s *shared) (backend, error) {
-	_, hosts, _ := strings.Cut(url, "://")
-	if hosts = strings.TrimRight(hosts, "/"); hosts == "" {
-		return nil, errNoHost
+func openKafka(_ context.Context, a address, s *shared) (backend, error) {
+	if err := a.plain(); err != nil {
+		return nil, err
 	}
-	k := &kafka{shared: s, addresses: strings.Split(hosts, ",")}
+	k := &kafka{shared: s, address: a}
 	config := k.config()
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Producer.Return.Successes = true
@@ -41,12 +39,12 @@ func openKafka(_ context.Context, url string, s *shared) (backend, error) {
 }
 
 func (k *kafka) open(config *sarama.Config) (err error) {
-	if k.admin, err = sarama.NewClusterAdmin(k.addresses, config); err != nil {
+	if k.admin, err = sarama.NewClusterAdmin(k.address.hosts, config); err != nil {
 		return err
 	}
 	key := func(topic string, _ *message.Message) (string, error) { return topic, nil }
 	k.pub, err = wmkafka.NewPublisher(wmkafka.PublisherConfig{
-		Brokers:               k.addresses,
+		Brokers:               k.address.hosts,
 		Marshaler:             wmkafka.NewWithPartitioningMarshaler(key),
 		OverwriteSaramaConfig: config,
 	}, adapterLog(k.shared.opts.Logger))
@@ -63,6 +61,9 @@ func (k *kafka) config() *sarama.Config {
 	config.Metadata.Retry.Backoff = 250 * time.Millisecond
 	config.Consumer.Retry.Backoff = 250 * time.Millisecond
 	config.Metadata.AllowAutoTopicCreation = false
+	if user, password, given := k.address.login(); given {
+		config.Net.SASL.Enable, config.Net.SASL.User, config.Net.SASL.Password = true, user, password
+	}
 	return config
 }
 
@@ -116,7 +117,7 @@ func (k *kafka) subscribe(ctx context.Context, topic, group string, _ bool) (*so
 		config.Consumer.Offsets.AutoCommit.Enable = false // but with each ack
 	}
 	sub, err := wmkafka.NewSubscriber(wmkafka.SubscriberConfig{
-		Brokers:               k.addresses,
+		Brokers:               k.address.hosts,
 		Unmarshaler:           kafkaCoder{},
 		OverwriteSaramaConfig: config,
 		ConsumerGroup:         group,

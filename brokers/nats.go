@@ -27,11 +27,11 @@ type natsCore struct {
 	socket *natsSocket
 }
 
-func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
+func openNATS(ctx context.Context, a address, s *shared) (backend, error) {
 	// Without a buffer for what is published while disconnected, Publish says
 	// so, and whoever waits for an answer hears of it at once.
 	socket := &natsSocket{dialer: s.dialer}
-	conn, slow, err := connectNATS(ctx, url, s, socket, nats.ReconnectBufSize(-1),
+	conn, slow, err := connectNATS(ctx, a, s, socket, nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { s.gap(fmt.Sprintf("disconnected: %v", err)) }))
 	if err != nil {
 		return nil, err
@@ -53,9 +53,9 @@ func openNATS(ctx context.Context, url string, s *shared) (backend, error) {
 const natsReconnectWait = 250 * time.Millisecond
 
 // connectNATS connects, and for ever again when the connection breaks.
-func connectNATS(ctx context.Context, url string, s *shared, socket nats.CustomDialer, more ...nats.Option) (*nats.Conn, *slowSubscriptions, error) {
-	if _, hosts, _ := strings.Cut(url, "://"); hosts == "" {
-		return nil, nil, errNoHost // the client would look for one that is called like the scheme
+func connectNATS(ctx context.Context, a address, s *shared, socket nats.CustomDialer, more ...nats.Option) (*nats.Conn, *slowSubscriptions, error) {
+	if err := a.plain(); err != nil {
+		return nil, nil, err
 	}
 	slow := &slowSubscriptions{shared: s, dropped: make(map[*nats.Subscription]uint64)}
 	options := append([]nats.Option{
@@ -63,6 +63,7 @@ func connectNATS(ctx context.Context, url string, s *shared, socket nats.CustomD
 		nats.SetCustomDialer(socket),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(natsReconnectWait),
+		nats.IgnoreAuthErrorAbort(), // else the second refusal is the end: a password that was changed may come back
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) && sub != nil {
 				slow.note(sub)
@@ -71,10 +72,19 @@ func connectNATS(ctx context.Context, url string, s *shared, socket nats.CustomD
 			s.opts.Logger.Debug("NATS", "error", err)
 		}),
 	}, more...)
+	switch user, password, given := a.login(); {
+	case given && password == "":
+		options = append(options, nats.Token(user))
+	case given:
+		options = append(options, nats.UserInfo(user, password))
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		options = append(options, nats.Timeout(2*time.Until(deadline))) // the socket's dialer keeps to it
 	}
-	conn, err := nats.Connect(url, options...)
+	if a.scheme == "tls" {
+		options = append(options, nats.Secure())
+	}
+	conn, err := nats.Connect("nats://"+strings.Join(a.hosts, ",nats://"), options...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -201,6 +211,9 @@ func closeNATS(conn *nats.Conn) {
 		_ = conn.FlushTimeout(time.Second)
 	}
 	closed := conn.StatusChanged(nats.CLOSED)
+	if conn.IsClosed() { // on its own, and nobody may be told any more
+		return
+	}
 	conn.Close()
 	<-closed
 }

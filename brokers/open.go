@@ -20,8 +20,10 @@ import (
 //	memory://, gochannel://           this process only, each Open for itself
 //
 // ctx bounds the connecting only. A broker that is not there is an error; one
-// that goes away later is waited for. Errors name the URL without what could be a password; they
-// wrap ErrUnknownScheme, or ctx's own, where that is the reason.
+// that goes away later is waited for. No error, here or later, shows the user, a password or a
+// parameter that could hold one; errors name scheme and hosts. They wrap ErrUnknownScheme, or ctx's
+// own, where that is the reason. In a user, a password and a parameter the characters / ? # @ and % are
+// percent-encoded: a URL that is ambiguous without that is refused.
 func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 	var o Options
 	switch len(opts) {
@@ -35,31 +37,26 @@ func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open broker: %w", err)
 	}
-	scheme, _, found := strings.Cut(url, "://")
-	connect, known := schemes[strings.ToLower(scheme)]
-	if !found || !known {
-		return nil, errScheme(url)
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("open broker %s: %w", redacted(url), err)
-	}
-	b := newBroker(o)
-	dialer := newDialer(ctx)
-	b.backend, err = connect(ctx, url, &shared{opts: o, gap: b.noteGap, lost: &b.lost, dialer: dialer})
-	if held := dialer.opened(); !held && err == nil {
-		err = errors.Join(ctx.Err(), b.backend.close())
+	a, err := parseAddress(url)
+	connect, known := schemes[a.scheme]
+	if !known {
+		return nil, errScheme(url, a)
 	}
 	if err != nil {
-		if why := ctx.Err(); why != nil && !errors.Is(err, why) {
-			err = fmt.Errorf("%w: %w", why, err)
-		}
-		return nil, fmt.Errorf("open broker %s: %w", redacted(url), err)
+		return nil, fmt.Errorf("open broker %s: %w", a, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open broker %s: %w", a, err)
+	}
+	b := newBroker(o)
+	if err := b.open(ctx, a, connect); err != nil {
+		return nil, fmt.Errorf("open broker %s: %w", a, b.secrets.error(err))
 	}
 	return b, nil
 }
 
 // errScheme says what is wrong with a URL that Open does not know, and what one looks like.
-func errScheme(url string) error {
+func errScheme(url string, a address) error {
 	if scheme := strings.ToLower(url); schemes[scheme] != nil {
 		example := scheme + "://HOST:PORT"
 		if scheme == "memory" || scheme == "gochannel" {
@@ -69,27 +66,41 @@ func errScheme(url string) error {
 	}
 	all := strings.Join(slices.Sorted(maps.Keys(schemes)), ", ")
 	if !strings.Contains(url, "://") {
-		return fmt.Errorf("open broker %q: %w; a URL looks like nats://HOST:PORT, and there are %s", redacted(url), ErrUnknownScheme, all)
+		return fmt.Errorf("open broker %s: %w; a URL looks like nats://HOST:PORT, and there are %s", a, ErrUnknownScheme, all)
 	}
-	return fmt.Errorf("open broker %q: %w; there are %s", redacted(url), ErrUnknownScheme, all)
+	return fmt.Errorf("open broker %s: %w; there are %s", a, ErrUnknownScheme, all)
 }
 
-var errNoHost = errors.New("no host in the URL")
+type opener func(ctx context.Context, a address, s *shared) (backend, error)
 
-// redacted is a URL without what could be a password.
-func redacted(url string) string {
-	url, _, _ = strings.Cut(url, "?")
-	scheme, rest, found := strings.Cut(url, "://")
-	if !found {
-		return strings.SplitN(url, ":", 2)[0] + "…"
+// open connects. Its error may show what is secret.
+func (b *Broker) open(ctx context.Context, a address, connect opener) error {
+	b.secrets.add(a.secrets())
+	opts := b.opts
+	opts.Logger = b.secrets.logger(opts.Logger)
+	dialer := newDialer(ctx)
+	var err error
+	b.backend, err = connected(ctx, a, connect, &shared{opts: opts, gap: b.noteGap, lost: &b.lost, secrets: b.secrets, dialer: dialer})
+	if held := dialer.opened(); !held && err == nil {
+		err = errors.Join(ctx.Err(), b.backend.close())
 	}
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		rest = "…" + rest[at:]
+	if why := ctx.Err(); err != nil && why != nil && !errors.Is(err, why) {
+		err = fmt.Errorf("%w: %w", why, err)
 	}
-	return scheme + "://" + rest
+	return err
 }
 
-var schemes = map[string]func(ctx context.Context, url string, s *shared) (backend, error){
+// connected runs an opener. A client that panics must not do so with a password in its text.
+func connected(ctx context.Context, a address, connect opener, s *shared) (b backend, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b, err = nil, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return connect(ctx, a, s)
+}
+
+var schemes = map[string]opener{
 	"nats":           openNATS,
 	"tls":            openNATS,
 	"nats+jetstream": openJetStream,

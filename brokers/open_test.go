@@ -31,8 +31,8 @@ func TestOpenRefuses(t *testing.T) {
 		"jetstream://127.0.0.1:1":            "jetstream://127.0.0.1:1",
 		"redis://127.0.0.1:1":                "redis://127.0.0.1:1",
 		"amqp://127.0.0.1:1":                 "amqp://127.0.0.1:1",
-		"postgres://127.0.0.1:1/x":           "postgres://127.0.0.1:1/x",
-		"postgres://127.0.0.1:1/x?password=secret": "postgres://127.0.0.1:1/x",
+		"postgres://127.0.0.1:1/x":           "postgres://127.0.0.1:1",
+		"postgres://127.0.0.1:1/x?password=secret": "postgres://127.0.0.1:1",
 		"kafka://127.0.0.1:1":                      "kafka://127.0.0.1:1",
 	} {
 		_, err := brokers.Open(t.Context(), url)

@@ -1,9 +1,12 @@
 package brokers
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -37,8 +40,8 @@ const (
 	pgNotifyConns  = 2
 )
 
-func openPostgres(ctx context.Context, url string, s *shared) (backend, error) {
-	config, err := pgx.ParseConfig(url)
+func openPostgres(ctx context.Context, a address, s *shared) (backend, error) {
+	config, err := postgresConfig(a, s)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +73,27 @@ func openPostgres(ctx context.Context, url string, s *shared) (backend, error) {
 	p.workers.Go(func() { p.bell.listen(running) })
 	p.workers.Go(func() { p.trim(running) })
 	return p, nil
+}
+
+// postgresConfig has the client's own parser read what it knows: parameters, the environment and its files of passwords.
+func postgresConfig(a address, s *shared) (*pgx.ConnConfig, error) {
+	query := maps.Clone(a.query)
+	if len(a.hosts) > 0 {
+		hosts, ports := make([]string, len(a.hosts)), make([]string, len(a.hosts))
+		for i, host := range a.hosts {
+			u := url.URL{Host: host}
+			hosts[i], ports[i] = cmp.Or(u.Hostname(), "localhost"), cmp.Or(u.Port(), "5432")
+		}
+		query.Set("host", strings.Join(hosts, ","))
+		query.Set("port", strings.Join(ports, ","))
+	}
+	u := url.URL{Scheme: "postgres", User: a.user, Path: "/" + a.path, RawQuery: query.Encode()}
+	config, err := pgx.ParseConfig(u.String())
+	if err != nil {
+		return nil, err
+	}
+	s.secrets.add(nil, []string{config.Password}) // it may be one of those
+	return config, nil
 }
 
 func pgPool(config *pgx.ConnConfig, conns int) *sql.DB {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/ThreeDotsLabs/watermill-redisstream/pkg/redisstream"
@@ -20,10 +21,19 @@ type redisStreams struct {
 	pub    *redisstream.Publisher
 }
 
-func openRedis(ctx context.Context, url string, s *shared) (backend, error) {
-	options, err := redis.ParseURL(url)
+func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
+	if err := a.single(redisParameters); err != nil {
+		return nil, err
+	}
+	if strings.Trim(a.path, "0123456789") != "" {
+		return nil, errDBNumber
+	}
+	options, err := redis.ParseURL(a.url(a.scheme))
 	if err != nil {
 		return nil, err
+	}
+	if user, password, given := a.login(); given {
+		options.Username, options.Password = user, password
 	}
 	options.ContextTimeoutEnabled = true
 	hushRedis()

@@ -50,7 +50,7 @@ func (b *Broker) admit(s *subscription) error {
 // failed counts out a subscription that did not begin, and says why.
 func (s *subscription) failed(err error) error {
 	s.broker.leave()
-	return fmt.Errorf("subscribe to %q: %w", s.topic, err)
+	return fmt.Errorf("subscribe to %q: %w", s.topic, s.broker.secrets.error(err))
 }
 
 // run starts the goroutine of a subscription that has begun; it is counted out when that ends.
@@ -359,7 +359,7 @@ func (s *subscription) end() {
 	if s.src.close != nil {
 		closing.Go(func() {
 			if err := s.src.close(); err != nil {
-				s.broker.log.Debug("subscription closed with an error", "topic", s.topic, "error", err)
+				s.broker.log.Debug("subscription closed with an error", "topic", s.topic, "error", s.broker.secrets.error(err))
 			}
 		})
 	}
