@@ -10,8 +10,10 @@ import (
 // group is the listeners of one name at one hub.
 type group struct {
 	name string
-	size int           // guarded by Hub.mu: how many there are
+	all  crowd
 	turn atomic.Uint64 // whose turn it is
+
+	members []*Listener // guarded by Bus.sequence: those that an event is for, while it is divided; else empty
 }
 
 // isGroup reports whether s can be a group's name, or is empty.
@@ -26,49 +28,61 @@ func isGroup(s string) bool {
 	return len(s) <= 128
 }
 
-// joinGroup returns the group of that name, with a listener more; nil for the
-// empty name. h.mu is held.
-func (h *Hub) joinGroup(name string) *group {
+// joinGroup puts a listener into its group, if it has one. h.mu is held.
+func (h *Hub) joinGroup(l *Listener) {
+	name := l.opts.Group
 	if name == "" {
-		return nil
+		return
 	}
 	g := h.groups[name]
 	if g == nil {
-		g = &group{name: name}
+		g = &group{name: name, all: crowd{of: ofGroup}}
 		h.groups[name] = g
 	}
-	g.size++
-	return g
+	g.all.add(l)
+	l.group = g
 }
 
 // leaveGroup undoes it. h.mu is held.
-func (h *Hub) leaveGroup(g *group) {
-	if g == nil {
+func (h *Hub) leaveGroup(l *Listener) {
+	if l.group == nil {
 		return
 	}
-	if g.size--; g.size == 0 {
-		delete(h.groups, g.name)
+	if l.group.all.remove(l); len(l.group.all.list) == 0 {
+		delete(h.groups, l.group.name)
 	}
 }
 
 // divide queues the event with one of the listeners of each group that it is
-// for, and returns these groups. Each of the listeners has one.
-func (ev *event) divide(listeners []*Listener) (served []string) {
-	for i, l := range listeners {
-		g := l.group
-		of := func(o *Listener) bool { return o.group == g }
-		if slices.ContainsFunc(listeners[:i], of) || !ev.groups.Has(g.name) {
-			continue
+// for, and returns these groups if they are wanted. Each of the listeners has one. Bus.sequence is held.
+func (h *Hub) divide(ev *event, listeners []*Listener, wanted bool) (served []string) {
+	is := ev.groups.Has
+	if ev.groups != nil && len(*ev.groups) > 8 {
+		set := make(map[string]struct{}, len(*ev.groups))
+		for _, name := range *ev.groups {
+			set[name] = struct{}{}
 		}
-		members := make([]*Listener, 0, len(listeners)-i)
-		for _, o := range listeners[i:] {
-			if of(o) {
-				members = append(members, o)
+		is = func(name string) bool { _, ok := set[name]; return ok }
+	}
+	groups := h.dividing[:0]
+	for _, l := range listeners {
+		if len(l.group.members) == 0 {
+			groups = append(groups, l.group)
+		}
+		l.group.members = append(l.group.members, l)
+	}
+	for _, g := range groups {
+		if is(g.name) {
+			g.next(g.members).push(item{event: ev})
+			if wanted {
+				served = append(served, g.name)
 			}
 		}
-		g.next(members).push(item{event: ev})
-		served = append(served, g.name)
+		clear(g.members)
+		g.members = g.members[:0]
 	}
+	clear(groups)
+	h.dividing = groups[:0]
 	return served
 }
 
@@ -87,23 +101,23 @@ func (g *group) next(members []*Listener) *Listener {
 // dividing is what a fleet understands: it gives each group to one process.
 const dividing = bus.CanGroup | bus.Shared
 
+// decides reports whether it is decided here which groups the event is for: there is a fleet, and nobody has decided yet.
+func (h *Hub) decides(ev *event) bool {
+	return ev.groups == nil && slices.ContainsFunc(h.bus.Links(), func(l *bus.Link) bool { return l.Understands(dividing) })
+}
+
 // noGroups is that an event is for none.
 var noGroups = new(bus.GroupSet)
 
 // decide returns the groups that the event is for in this process; nil while
-// nobody wants to know. Where there is a fleet, it is decided here: what this
+// it is not decided. Where there is a fleet, it is decided here: what this
 // process serves, given served, the fleet gives to nobody else; and what this
 // hub does not know of is not served here, since the fleet may give it to others.
 func (h *Hub) decide(ev *event, served []string) *bus.GroupSet {
-	if ev.groups != nil {
-		return ev.groups
+	if h.decides(ev) {
+		return h.attendance.serving(ev.name, served)
 	}
-	for _, l := range h.bus.Links() {
-		if l.Understands(dividing) {
-			return h.attendance.serving(ev.name, served)
-		}
-	}
-	return nil
+	return ev.groups
 }
 
 // groupsFor returns what an event says about groups on a link. Beyond one that

@@ -39,21 +39,24 @@ type Hub struct {
 	ctx    context.Context // of listener runs; ends at Close
 	cancel context.CancelFunc
 
-	emitted, received, dropped, spent, panics, misfits atomic.Uint64
+	emitted, received, dropped, spent, refused, panics, misfits atomic.Uint64
 
 	attendance attendance
 
 	mu     sync.RWMutex
-	exact  map[string][]*Listener // guarded by mu: by event ID
-	wild   []*Listener            // guarded by mu: patterns with wildcards
-	groups map[string]*group      // guarded by mu: those that have listeners here, by name
-	closed bool                   // guarded by mu
+	exact  map[string]*crowd // guarded by mu: by event ID
+	wild   crowd             // guarded by mu: patterns with wildcards
+	groups map[string]*group // guarded by mu: those that have listeners here, by name
+	closed bool              // guarded by mu
+
+	grouped  []*Listener // guarded by Bus.sequence: the listeners with a group, while an event is queued; else empty
+	dividing []*group    // guarded by Bus.sequence: the groups of these; else empty
 }
 
 // NewHub returns a hub on b, for links attached from now on. A
 // commands.Registry has one already.
 func NewHub(b *bus.Bus) *Hub {
-	h := &Hub{bus: b, log: b.Logger(), exact: make(map[string][]*Listener), groups: make(map[string]*group)}
+	h := &Hub{bus: b, log: b.Logger(), exact: make(map[string]*crowd), groups: make(map[string]*group)}
 	h.attendance.init()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.wrapped = b.Wrap(innermost)
@@ -68,9 +71,24 @@ type event struct {
 	metadata message.Metadata
 	groups   *bus.GroupSet // those that it is for in this process, where that was decided elsewhere; else nil
 
+	size   int // bytes that it takes in a queue
 	depth  int32
 	encode sync.Once // fills in body, for those who want bytes where content has none
 	body   json.RawMessage
+}
+
+// eventBytes is what an event takes beside what its sender has written.
+const eventBytes = 200
+
+// measure sets the size. Copies of it share all of that.
+func (ev *event) measure() {
+	ev.size = eventBytes + len(ev.id) + len(ev.name) + len(ev.content.Body)
+	if ev.content.Value != nil {
+		ev.size += ev.content.Value.Size()
+	}
+	for k, v := range ev.metadata {
+		ev.size += len(k) + len(v)
+	}
 }
 
 // json returns the payload's bytes, which all listeners share.
@@ -142,6 +160,7 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 	if isPrivate(id) {
 		ev.id = bus.NewID() // it uses up none of those that peers wait for
 	}
+	ev.measure()
 	h.prepare(ev)
 	for {
 		taken, err := h.take(self, ev)
@@ -235,10 +254,12 @@ func (h *Hub) waitRoom(ctx context.Context, self *Listener, id string) error {
 
 // each calls fn for the listeners of an event ID. h.mu is held.
 func (h *Hub) each(id string, fn func(*Listener)) {
-	for _, l := range h.exact[id] {
-		fn(l)
+	if c := h.exact[id]; c != nil {
+		for _, l := range c.list {
+			fn(l)
+		}
 	}
-	for _, l := range h.wild {
+	for _, l := range h.wild.list {
 		if l.pattern.Match(id) {
 			fn(l)
 		}
@@ -246,11 +267,11 @@ func (h *Hub) each(id string, fn func(*Listener)) {
 }
 
 // deliver queues the event with the local listeners, and returns the groups of
-// those that have got it. It does not block.
+// those that have got it, if it is decided here. It does not block. Bus.sequence is held.
 func (h *Hub) deliver(ev *event) (served []string) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	var grouped []*Listener
+	grouped := h.grouped[:0]
 	h.each(ev.name, func(l *Listener) {
 		if l.group != nil {
 			grouped = append(grouped, l)
@@ -258,9 +279,11 @@ func (h *Hub) deliver(ev *event) (served []string) {
 		}
 		l.push(item{event: ev})
 	})
-	if grouped != nil {
-		served = ev.divide(grouped)
+	if len(grouped) > 0 {
+		served = h.divide(ev, grouped, h.decides(ev))
+		clear(grouped)
 	}
+	h.grouped = grouped[:0]
 	return served
 }
 
@@ -319,7 +342,8 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 		return false
 	}
 	r.h.received.Add(1)
-	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: int32(min(e.Depth, maxDepth-1)), metadata: e.Metadata, groups: e.Groups}
+	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: int32(min(e.Depth, maxDepth-1)), metadata: e.Metadata, groups: r.groups(e)}
+	ev.measure()
 	served := r.h.deliver(ev)
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
 		r.h.fanOut(ev, served, r.link, *e)
@@ -327,6 +351,15 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 		r.h.keepBack(ev, r.link)
 	}
 	return true
+}
+
+// groups returns what an event says about groups, if its link may say that: a fleet's, and those in this process.
+func (r *receiver) groups(e *bus.Envelope) *bus.GroupSet {
+	if e.Groups == nil || r.link.SameProcess() || r.link.Understands(dividing) {
+		return e.Groups
+	}
+	r.h.refused.Add(1)
+	return nil
 }
 
 // keepBack counts an event that is too old, or has come too far, to be sent on, if there is a link that it would go to. It
@@ -340,14 +373,15 @@ func (h *Hub) keepBack(ev *event, from *bus.Link) {
 	}
 }
 
-func (h *Hub) listeners() []*Listener {
+// listeners returns all of them, and whether the hub is open.
+func (h *Hub) listeners() (all []*Listener, open bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	all := append([]*Listener{}, h.wild...)
-	for _, ls := range h.exact {
-		all = append(all, ls...)
+	all = append(all, h.wild.list...)
+	for _, c := range h.exact {
+		all = append(all, c.list...)
 	}
-	return all
+	return all, !h.closed
 }
 
 // Close ends all listeners: what is queued is dropped and counted, the
@@ -358,7 +392,8 @@ func (h *Hub) Close() {
 	h.closed = true
 	h.mu.Unlock()
 	h.cancel()
-	for _, l := range h.listeners() {
+	all, _ := h.listeners()
+	for _, l := range all {
 		l.Close()
 	}
 }
@@ -372,6 +407,7 @@ type Stats struct {
 	Dropped   uint64 // for a listener or a link whose queue was full, or that closed
 	Overtaken uint64 // from peers, but dropped, because a later one of their emitter had come over another link
 	Spent     uint64 // from peers, but not relayed to others, because EventTTL or MaxHops was used up
+	Refused   uint64 // what a peer said about groups of listeners and may not say: it is in another process, or said too much
 	Misfits   uint64 // payloads that did not fit a typed listener
 	Panics    uint64 // of listeners
 }
@@ -379,8 +415,9 @@ type Stats struct {
 // Stats returns the counters.
 func (h *Hub) Stats() Stats {
 	s := Stats{Emitted: h.emitted.Load(), Received: h.received.Load(), Dropped: h.dropped.Load(),
-		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken, Spent: h.spent.Load()}
-	for _, l := range h.listeners() {
+		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken, Spent: h.spent.Load(), Refused: h.refused.Load()}
+	all, _ := h.listeners()
+	for _, l := range all {
 		s.Listeners++
 		s.Queued += l.Stats().Queued
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -30,7 +29,10 @@ const (
 type ListenOptions struct {
 	// QueueSize bounds the events that wait for the listener. Default 8,192.
 	QueueSize int
-	// Overflow is the policy at that bound. Default DropOldest.
+	// QueueBytes bounds the memory that they take: payloads, IDs and metadata. A queue that has less takes one event
+	// more, however large. Default 64 MiB.
+	QueueBytes int
+	// Overflow is the policy at these bounds. Default DropOldest.
 	Overflow Overflow
 	// Group names a group of listeners that share the work: each event goes to one of them. Letters, digits, "-", "_"
 	// and ".", at most 128. Default: none; the listener gets every event.
@@ -54,9 +56,13 @@ type Listener struct {
 	hub     *Hub
 	pattern pattern.Pattern
 	group   *group // nil without
-	opts    ListenOptions
-	run     func(context.Context, *event)
-	ctx     context.Context
+
+	places    [2]int // guarded by Hub.mu: where it is in the crowd of its pattern, and in that of its group
+	forgotten bool   // guarded by Hub.mu: it is in no table any more
+
+	opts ListenOptions
+	run  func(context.Context, *event)
+	ctx  context.Context
 
 	handled, dropped atomic.Uint64
 	logged           atomic.Int64 // when a drop was logged last, Unix nanoseconds
@@ -64,13 +70,16 @@ type Listener struct {
 	wake chan struct{} // capacity 1: the queue or closed changed
 	done chan struct{} // closed when the goroutine has ended
 
-	mu     sync.Mutex
-	queue  []item        // guarded by mu
-	array  []item        // guarded by mu: where an empty queue starts again
-	events int           // guarded by mu: items that are not barriers
-	closed bool          // guarded by mu
-	asleep bool          // guarded by mu: the goroutine waits for wake
-	room   chan struct{} // guarded by mu: closed when there is room; nil when nobody waits
+	mu        sync.Mutex
+	queue     []item        // guarded by mu
+	array     []item        // guarded by mu: where an empty queue starts again
+	events    int           // guarded by mu: items that are not barriers
+	bytes     int           // guarded by mu: what these take
+	barriers  int           // guarded by mu: the other items
+	abandoned int           // guarded by mu: events that were queued at Close, and nobody has taken over
+	closed    bool          // guarded by mu
+	asleep    bool          // guarded by mu: the goroutine waits for wake
+	room      chan struct{} // guarded by mu: closed when there is room; nil when nobody waits
 }
 
 type listenerKey struct{}
@@ -88,11 +97,17 @@ func (h *Hub) listen(text string, opts []ListenOptions, run func(context.Context
 	case len(opts) == 1:
 		o = opts[0]
 	}
-	if o.QueueSize < 0 || o.Overflow < DropOldest || o.Overflow > Block || !isGroup(o.Group) {
+	if o.QueueSize < 0 || o.QueueBytes < 0 || o.Overflow < DropOldest || o.Overflow > Block || !isGroup(o.Group) {
 		return nil, fmt.Errorf("listen %q: invalid options %+v", text, o)
+	}
+	if o.Group != "" && len(text) > maxPattern {
+		return nil, fmt.Errorf("listen: the pattern of a group has %d bytes, the limit is %d", len(text), maxPattern)
 	}
 	if o.QueueSize == 0 {
 		o.QueueSize = 8192
+	}
+	if o.QueueBytes == 0 {
+		o.QueueBytes = 64 << 20
 	}
 	l := &Listener{hub: h, pattern: p, opts: o, run: run,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
@@ -112,12 +127,8 @@ func (h *Hub) admit(l *Listener) bool {
 	if h.closed || h.bus.Draining() {
 		return false
 	}
-	if text := l.pattern.String(); l.pattern.Wild() {
-		h.wild = append(slices.Clip(h.wild), l)
-	} else {
-		h.exact[text] = append(slices.Clip(h.exact[text]), l)
-	}
-	l.group = h.joinGroup(l.opts.Group)
+	h.crowd(l).add(l)
+	h.joinGroup(l)
 	go l.loop()
 	return true
 }
@@ -133,49 +144,102 @@ func (h *Hub) ListenRaw(pattern string, fn func(ctx context.Context, id string, 
 	return h.listen(pattern, opts, func(ctx context.Context, ev *event) { fn(ctx, ev.name, ev.json()) })
 }
 
-// Close ends the listener: what is queued is dropped and counted. A run that
-// goes on is not waited for; Done is. Idempotent, from any goroutine.
+// Close ends the listener: what is queued is given to others of its group at the hub that match and have room; what is
+// left is dropped and counted. A run that goes on is not waited for; Done is. Idempotent, from any goroutine.
 func (l *Listener) Close() {
-	if l.hub.forget(l) {
-		l.hub.absent(l)
-	}
 	l.mu.Lock()
-	var left []item
-	if !l.closed {
-		l.closed = true
-		left, l.queue = l.queue, nil
-		l.events = 0
+	left := l.queue
+	l.closed, l.queue, l.array = true, nil, nil
+	if len(left) > 0 {
+		l.abandoned = l.events // a Flush that comes before they are taken over counts too many
+		l.events, l.bytes, l.barriers = 0, 0, 0
 	}
 	l.release()
 	l.mu.Unlock()
 	l.signal()
-	for _, it := range left {
-		l.discard(it)
+	if len(left) > 0 {
+		l.hub.handOver(l, left)
 	}
+	if l.hub.forget(l) {
+		l.hub.absent(l)
+	}
+}
+
+// handOver gives away what a listener has left.
+func (h *Hub) handOver(l *Listener, left []item) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	lost, heirs := 0, make(map[*Listener]bool)
+	for _, it := range left {
+		if it.barrier != nil {
+			it.barrier.lost.Add(int64(lost))
+			it.barrier.closed.Store(true)
+			for heir := range heirs {
+				it.barrier.places.Add(1)
+				heir.push(it)
+			}
+			it.barrier.pass()
+			continue
+		}
+		if heir := h.heir(l, it); heir != nil {
+			heirs[heir] = true
+			h.bus.End() // the heir has counted it in
+			continue
+		}
+		lost++
+		l.discard(it.event)
+	}
+	l.mu.Lock()
+	l.abandoned = lost
+	l.mu.Unlock()
+}
+
+// heir gives an event of a listener's to another one of its group, and returns that; nil if none has room. h.mu is held.
+func (h *Hub) heir(l *Listener, it item) *Listener {
+	if l.group == nil || h.closed {
+		return nil
+	}
+	all := l.group.all.list
+	turn := int(l.group.turn.Add(1) % uint64(max(1, len(all))))
+	for i := range all {
+		if o := all[(turn+i)%len(all)]; o != l && o.pattern.Match(it.event.name) && o.tryPush(it) {
+			return o
+		}
+	}
+	return nil
 }
 
 // Done is closed when the listener has ended: nothing of it runs any more.
 func (l *Listener) Done() <-chan struct{} { return l.done }
 
+// crowd returns the listeners among which l is, or is to be. h.mu is held.
+func (h *Hub) crowd(l *Listener) *crowd {
+	if l.pattern.Wild() {
+		return &h.wild
+	}
+	text := l.pattern.String()
+	c := h.exact[text]
+	if c == nil {
+		c = new(crowd)
+		h.exact[text] = c
+	}
+	return c
+}
+
 // forget takes a listener out of the tables, and reports whether it was there.
 func (h *Hub) forget(l *Listener) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	text, found := l.pattern.String(), false
-	without := func(ls []*Listener) []*Listener {
-		return slices.DeleteFunc(slices.Clone(ls), func(o *Listener) bool { found = found || o == l; return o == l })
+	if l.forgotten {
+		return false
 	}
-	if l.pattern.Wild() {
-		h.wild = without(h.wild)
-	} else if ls := without(h.exact[text]); len(ls) > 0 {
-		h.exact[text] = ls
-	} else {
-		delete(h.exact, text)
+	l.forgotten = true
+	c := h.crowd(l)
+	if c.remove(l); len(c.list) == 0 && c != &h.wild {
+		delete(h.exact, l.pattern.String())
 	}
-	if found {
-		h.leaveGroup(l.group)
-	}
-	return found
+	h.leaveGroup(l)
+	return true
 }
 
 // ListenerStats counts what happened to one listener.

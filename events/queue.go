@@ -9,90 +9,146 @@ import (
 // item is an event, or the mark of a Flush.
 type item struct {
 	event   *event
-	barrier chan struct{}
+	barrier *barrier
 }
 
 // keptItems bounds what a listener keeps for a queue that is empty.
 const keptItems = 1024
 
-// push queues an item, or drops one by the policy. It never blocks.
+// push queues an item, or drops events by the policy. It never blocks.
 func (l *Listener) push(it item) {
-	var lost item
+	if it.event == nil {
+		l.pushBarrier(it)
+		return
+	}
+	var few [4]*event
+	lost := few[:0]
 	l.mu.Lock()
-	switch {
-	case l.closed:
-		lost = it
-	case it.event != nil && l.events >= l.opts.QueueSize && l.opts.Overflow == DropNewest:
-		lost = it
-	case it.event != nil && l.events >= l.opts.QueueSize:
-		lost = l.dropOldest()
+	taken := !l.closed && (l.opts.Overflow != DropNewest || l.hasSpace())
+	if taken {
+		for !l.hasSpace() {
+			lost = append(lost, l.dropOldest())
+		}
+		l.add(it)
 	}
-	if lost != it {
-		if it.event != nil {
-			l.events++
-			l.hub.bus.Begin()
-		}
-		switch len(l.queue) {
-		case 0:
-			l.queue = l.array[:0]
-		case cap(l.queue):
-			l.array = nil // it is left behind
-		}
-		if l.queue = append(l.queue, it); len(l.queue) == 1 {
-			l.array = l.queue
-		}
-	}
-	wake := l.asleep
-	l.asleep = false
+	wake := l.rouse()
 	l.mu.Unlock()
-	if lost != (item{}) {
-		if lost == it && it.event != nil {
-			l.hub.bus.Begin() // discard counts it out
-		}
-		l.discard(lost)
+	for _, ev := range lost {
+		l.discard(ev)
+	}
+	if !taken {
+		l.hub.bus.Begin() // discard counts it out
+		l.discard(it.event)
 	}
 	if wake {
 		l.signal()
 	}
 }
 
-// forgetBarrier takes the mark of a Flush that was given up out of the queue.
-func (l *Listener) forgetBarrier(barrier chan struct{}) {
+// tryPush queues an event, unless something would be dropped for it.
+func (l *Listener) tryPush(it item) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.queue = slices.DeleteFunc(l.queue, func(it item) bool { return it.barrier == barrier })
-}
-
-// dropOldest takes the first event out of the queue. l.mu is held.
-func (l *Listener) dropOldest() item {
-	for i, it := range l.queue {
-		if it.event != nil {
-			if i == 0 {
-				l.queue[0] = item{}
-				l.queue = l.queue[1:]
-			} else {
-				l.queue = slices.Delete(l.queue, i, i+1)
-			}
-			l.events--
-			return it
-		}
+	taken := !l.closed && l.hasSpace()
+	if taken {
+		l.add(it)
 	}
-	return item{}
+	wake := l.rouse()
+	l.mu.Unlock()
+	if wake {
+		l.signal()
+	}
+	return taken
 }
 
-// discard accounts for an item that the listener will not see.
-func (l *Listener) discard(it item) {
-	if it.barrier != nil {
-		close(it.barrier)
+// pushBarrier queues the mark of a Flush. A listener that is closed has passed it.
+func (l *Listener) pushBarrier(it item) {
+	l.mu.Lock()
+	if l.closed {
+		it.barrier.closed.Store(true)
+		it.barrier.lost.Add(int64(l.abandoned))
+		l.mu.Unlock()
+		it.barrier.pass()
 		return
 	}
+	l.add(it)
+	wake := l.rouse()
+	l.mu.Unlock()
+	if wake {
+		l.signal()
+	}
+}
+
+// add appends an item. l.mu is held.
+func (l *Listener) add(it item) {
+	if it.event != nil {
+		l.events++
+		l.bytes += it.event.size
+		l.hub.bus.Begin()
+	} else {
+		l.barriers++
+	}
+	switch len(l.queue) {
+	case 0:
+		l.queue = l.array[:0]
+	case cap(l.queue):
+		l.array = nil // it is left behind
+	}
+	if l.queue = append(l.queue, it); len(l.queue) == 1 {
+		l.array = l.queue
+	}
+}
+
+// rouse reports whether the goroutine has to be woken. l.mu is held.
+func (l *Listener) rouse() bool {
+	wake := l.asleep && (len(l.queue) > 0 || l.closed)
+	l.asleep = l.asleep && !wake
+	return wake
+}
+
+// forgetBarrier takes the mark of a Flush that was given up out of the queue.
+func (l *Listener) forgetBarrier(b *barrier) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.queue)
+	l.queue = slices.DeleteFunc(l.queue, func(it item) bool { return it.barrier == b })
+	l.barriers -= n - len(l.queue)
+}
+
+// dropOldest takes the first event out of the queue, and tells the Flush calls that wait for it; nil if there is none.
+// l.mu is held.
+func (l *Listener) dropOldest() *event {
+	i := 0 // marks of a Flush that nothing is queued before
+	for ; i < len(l.queue) && l.queue[i].event == nil; i++ {
+	}
+	if i == len(l.queue) {
+		return nil
+	}
+	ev := l.queue[i].event
+	l.events--
+	l.bytes -= ev.size
+	if i == 0 {
+		l.queue[0] = item{}
+		l.queue = l.queue[1:]
+	} else {
+		l.queue = slices.Delete(l.queue, i, i+1)
+	}
+	for j := i; j < len(l.queue) && l.barriers > i; j++ {
+		if b := l.queue[j].barrier; b != nil {
+			b.lost.Add(1)
+		}
+	}
+	return ev
+}
+
+// discard accounts for an event that the listener will not see.
+func (l *Listener) discard(ev *event) {
 	l.hub.bus.End()
 	l.hub.dropped.Add(1)
 	n := l.dropped.Add(1)
 	now, last := time.Now().UnixNano(), l.logged.Load()
 	if now-last > int64(10*time.Second) && l.logged.CompareAndSwap(last, now) {
 		// Whoever pushes holds the bus's sequence, and a logger is user code.
-		go l.hub.log.Warn("listener drops events", "pattern", l.pattern.String(), "event", it.event.name, "dropped", n)
+		go l.hub.log.Warn("listener drops events", "pattern", l.pattern.String(), "event", ev.name, "dropped", n)
 	}
 }
 
@@ -119,7 +175,7 @@ func (l *Listener) awaitRoom(self *Listener) <-chan struct{} {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || l.events < l.opts.QueueSize {
+	if l.closed || l.hasSpace() {
 		return nil
 	}
 	if l.room == nil {
@@ -132,7 +188,12 @@ func (l *Listener) awaitRoom(self *Listener) <-chan struct{} {
 func (l *Listener) hasRoom() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.closed && l.events < l.opts.QueueSize
+	return !l.closed && l.hasSpace()
+}
+
+// hasSpace reports whether the bounds are not reached. l.mu is held.
+func (l *Listener) hasSpace() bool {
+	return l.events < l.opts.QueueSize && l.bytes < l.opts.QueueBytes
 }
 
 // waitRoom waits until there is room for an event.
@@ -164,9 +225,12 @@ func (l *Listener) next() (item, bool) {
 			if l.queue = l.queue[1:]; len(l.queue) == 0 && cap(l.array) > keptItems {
 				l.queue, l.array = nil, nil // let it go, and start afresh
 			}
-			if it.event != nil {
+			if it.event == nil {
+				l.barriers--
+			} else {
 				l.events--
-				if l.events <= l.opts.QueueSize/2 { // not for each single place
+				l.bytes -= it.event.size
+				if l.events <= l.opts.QueueSize/2 && l.bytes <= l.opts.QueueBytes/2 { // not for each single place
 					l.release()
 				}
 			}

@@ -30,7 +30,7 @@ func (l *Listener) loop() {
 			return
 		}
 		if it.barrier != nil {
-			close(it.barrier)
+			it.barrier.pass()
 			continue
 		}
 		l.handle(it.event)
