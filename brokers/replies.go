@@ -109,13 +109,22 @@ type outcome struct {
 	Body     []byte            `json:"body,omitempty"`
 	Code     string            `json:"code,omitempty"` // of a failure
 	Message  string            `json:"message,omitempty"`
+	Reason   string            `json:"reason,omitempty"`
+	Details  []byte            `json:"details,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 
 	produced []*message.Message // instead, where it was just made
 	err      error              // likewise
 }
 
-func failed(f *bus.Fault) outcome { return outcome{Code: f.Code, Message: f.Message} }
+func failed(f *bus.Fault) (o outcome) {
+	o.fail(f)
+	return o
+}
+
+func (o *outcome) fail(f *bus.Fault) {
+	o.Code, o.Message, o.Reason, o.Details = f.Code, f.Message, f.Reason, f.Details
+}
 
 // messages makes the reply to a request.
 func (o *outcome) messages(thread string) ([]*message.Message, error) {
@@ -124,7 +133,7 @@ func (o *outcome) messages(thread string) ([]*message.Message, error) {
 	}
 	e := bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: thread, Body: o.Body, Metadata: o.Metadata}
 	if o.Code != "" {
-		e.Fault = &bus.Fault{Code: o.Code, Message: o.Message}
+		e.Fault = &bus.Fault{Code: o.Code, Message: o.Message, Reason: o.Reason, Details: o.Details}
 	}
 	return envelope(e)
 }
@@ -178,7 +187,7 @@ func (r *Replies) execute(m *message.Message, req *bus.Envelope, c claim, next m
 		return produced, err
 	case err != nil:
 		f := commands.FaultOf(err)
-		o.Code, o.Message = f.Code, f.Message
+		o.fail(f)
 	default:
 		reply, err := bus.Binary.Unmarshal(produced[0])
 		if err != nil {
@@ -187,7 +196,7 @@ func (r *Replies) execute(m *message.Message, req *bus.Envelope, c claim, next m
 		}
 		o.Body, o.Metadata = reply.Body, reply.Metadata
 		if reply.Fault != nil {
-			o.Code, o.Message = reply.Fault.Code, reply.Fault.Message
+			o.fail(reply.Fault)
 		}
 	}
 	kept, err := c.keep(o)

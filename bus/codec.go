@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strconv"
 	"strings"
@@ -37,6 +38,8 @@ const (
 	keyThread   = "leat-thread"
 	keyName     = "leat-name"
 	keyFault    = "leat-fault"
+	keyReason   = "leat-reason"
+	keyDetails  = "leat-details" // base64, URL-safe, without padding
 	keyUnrouted = "leat-unrouted"
 	keyDeadline = "leat-deadline" // microseconds that remain
 	keyLife     = "leat-life"     // microseconds that remain
@@ -91,6 +94,12 @@ func putExtras(m message.Metadata, e *Envelope) {
 	if e.Once != "" {
 		m[keyOnce] = escape(e.Once)
 	}
+	if e.Fault != nil && e.Fault.Reason != "" {
+		m[keyReason] = escape(e.Fault.Reason)
+	}
+	if e.Fault != nil && len(e.Fault.Details) > 0 {
+		m[keyDetails] = base64.RawURLEncoding.EncodeToString(e.Fault.Details)
+	}
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
 	}
@@ -136,6 +145,14 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			e.Durable = true
 		case keyOnce:
 			e.Once, err = unescape(v)
+		case keyReason:
+			if e.Fault != nil {
+				e.Fault.Reason, err = unescape(v)
+			}
+		case keyDetails:
+			if e.Fault != nil {
+				e.Fault.Details, err = base64.RawURLEncoding.DecodeString(v)
+			}
 		case keyUnrouted:
 			if e.Fault != nil {
 				e.Fault.Unrouted = true

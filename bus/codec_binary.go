@@ -7,6 +7,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/internal/payload"
+	"github.com/leatbus/leat/internal/reason"
 )
 
 // binaryCodec: metadata for everything but the body. The body is not looked at.
@@ -99,6 +100,10 @@ func (e *Envelope) fits() error {
 		return fmt.Errorf("%s: name %q", e.Type, brief(e.Name))
 	case e.Fault != nil && (!s.fault || e.Fault.Code == "" || e.Body != nil || e.Value != nil):
 		return fmt.Errorf("%s: misplaced or empty fault", e.Type)
+	case e.Fault != nil && (e.Fault.Reason != "" || e.Fault.Details != nil):
+		if err := reason.Check(e.Fault.Reason, e.Fault.Details); err != nil {
+			return fmt.Errorf("%s: %w", e.Type, err)
+		}
 	case (e.Body != nil || e.Value != nil) && !s.body:
 		return fmt.Errorf("%s: unexpected payload", e.Type)
 	case e.Type == ListResponse && (len(e.Body) == 0 || e.Body[0] != '['):

@@ -152,6 +152,10 @@ type Fault struct {
 	Code string `json:"code"`
 	// Message is text for people. It crosses the wire.
 	Message string `json:"message"`
+	// Reason and Details are what the application says beside that: a token of letters, digits, "-", "_" and ".", at most 128,
+	// and JSON of at most 8 KiB. They travel as metadata; both may be empty. Copies share Details.
+	Reason  string          `json:"-"`
+	Details json.RawMessage `json:"-"`
 	// Unrouted says that no handler was reached: the code comes from routing,
 	// not from a handler that chose it. It travels as metadata.
 	Unrouted bool `json:"-"`

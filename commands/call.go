@@ -151,16 +151,17 @@ func (r *Registry) localWrapped(ctx context.Context, cmd *command, body json.Raw
 
 // localFailure is what a local call returns for its handler's error: the
 // caller's own cancellation as it is, an *Error for everything else.
-func localFailure(ctx context.Context, id string, err error) (failed error) {
-	defer func() {
-		if v := recover(); v != nil {
-			failed = &Error{Code: Internal, Command: id, Message: unspeakable}
-		}
-	}()
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+func localFailure(ctx context.Context, id string, err error) error {
+	if ctx.Err() != nil && caused(err, ctx.Err()) {
 		return fromContext(ctx, id)
 	}
 	return failure(id, err)
+}
+
+// caused is errors.Is that survives what err's methods do.
+func caused(err, target error) (is bool) {
+	defer func() { _ = recover() }()
+	return errors.Is(err, target)
 }
 
 // call sends the request to the peer and waits for the reply.

@@ -436,7 +436,7 @@ func TestRule05ErrorsCrossTheWireAsCodes(t *testing.T) {
 		{"nested", commands.ErrInternal, "outer: inner"},
 		{"panic", commands.ErrInternal, "handler panicked"},
 		{"exit", commands.ErrInternal, "handler ended its goroutine"},
-		{"relayed", commands.ErrNotFound, "no user 7"},
+		{"relayed", commands.ErrInternal, "no user 7"},
 		{"nowhere", commands.ErrNotFound, "command not found: nowhere"},
 	} {
 		_, err := rs[0].ExecuteRaw(within(t), tc.id, nil)

@@ -2,11 +2,9 @@ package commands
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-
-	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 
 	"github.com/leatbus/leat/bus"
 )
@@ -39,28 +37,50 @@ var (
 	ErrClosed = bus.ErrClosed
 )
 
-// Error is how a command fails. A handler returns one, made with [Errorf], to
-// choose the code; any other error of a handler becomes Internal (Timeout if
-// it is a deadline's).
+// Error is how a command fails. A handler returns one to choose the code; see docs/errors.md for which of several in an
+// error chain counts, and for what becomes of other errors.
 //
-// Code and the text cross the wire; Command and Err do not.
+// Code, the text, Reason and Details cross the wire; Command and Err do not.
 type Error struct {
 	Code    Code
 	Command string // the command, where known
 	Message string // text for people, unprefixed, however many hops it made
 	Err     error  // the cause, on the side where it arose; may be nil
+
+	// Reason says more precisely what went wrong, in the application's own words for it: letters, digits, "-", "_" and ".",
+	// at most 128. Details says it all, as JSON of at most 8 KiB. Both arrive at the caller, over any number of hops, as long as
+	// each hop is leat; see [WithReason].
+	Reason  string
+	Details json.RawMessage
+
+	of origin
 }
 
+// origin says where an *Error comes from.
+type origin uint8
+
+const (
+	made    origin = iota // by user code, which chose it, or by leat in the name of a handler
+	called                // a call or a registration that was made here failed with it
+	expired               // a call ended with its context
+)
+
 // Errorf returns an *Error with the formatted text, which is sent to remote
-// callers. %w sets the cause.
+// callers. %w sets the cause; of several, all are.
 func Errorf(code Code, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
+	e := &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
+	if _, several := err.(interface{ Unwrap() []error }); several {
+		e.Err = err
+	}
+	return e
 }
 
 // Error returns Message, or the code and the command when there is none.
 func (e *Error) Error() string {
 	switch {
+	case e == nil:
+		return "nil *commands.Error"
 	case e.Message != "":
 		return e.Message
 	case e.Command != "":
@@ -69,87 +89,100 @@ func (e *Error) Error() string {
 	return string(e.Code)
 }
 
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }
+// Unwrap returns the cause. Where a local call has failed with e, the codes of *Errors in there, and a deadline, do not match any
+// more, as they would not for a remote caller: they are those of other calls. Err has them.
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	if e.of == called && (errors.As(e.Err, new(*Error)) || errors.Is(e.Err, context.DeadlineExceeded)) {
+		return cause{e.Err}
+	}
+	return e.Err
+}
 
-// Is reports whether target is the sentinel of e's code.
+// cause is why a local call has failed, without the codes in it.
+type cause struct{ err error }
+
+func (c cause) Error() string { return c.err.Error() }
+
+func (c cause) Is(target error) bool {
+	if _, coded := target.(*Error); coded || target == context.DeadlineExceeded {
+		return false
+	}
+	return errors.Is(c.err, target)
+}
+
+func (c cause) As(target any) bool {
+	if _, coded := target.(**Error); coded {
+		return false
+	}
+	return errors.As(c.err, target)
+}
+
+// Is reports whether target is the sentinel of e's code, or an *Error with nothing but a Reason, or a Reason and a Code,
+// which are e's.
 func (e *Error) Is(target error) bool {
+	if e == nil {
+		return false
+	}
 	if target == context.DeadlineExceeded {
 		return e.Code == Timeout
 	}
 	t, ok := target.(*Error)
-	return ok && t.Code == e.Code && t.Command == "" && t.Message == "" && t.Err == nil
+	switch {
+	case !ok || t == nil || t.Command != "" || t.Message != "" || t.Err != nil || t.Details != nil:
+		return false
+	case t.Code == "" && t.Reason == "":
+		return false
+	}
+	return (t.Code == "" || t.Code.known() == e.Code.known()) && (t.Reason == "" || t.Reason == e.Reason)
 }
 
-// CodeOf returns the code of err as a remote caller would see it: that of the
-// *Error in its chain, Timeout for a deadline, else Internal.
+// known returns c, or Internal if c is not one of the set.
+func (c Code) known() Code {
+	switch c {
+	case NotFound, InvalidRequest, Internal, Timeout, ChannelDisconnected, DuplicateCommand:
+		return c
+	}
+	return Internal
+}
+
+// ofReply returns c if a reply can say it, else Internal: DuplicateCommand answers registrations only.
+func (c Code) ofReply() Code {
+	if c == DuplicateCommand {
+		return Internal
+	}
+	return c.known()
+}
+
+// CodeOf returns the code of an error that Execute, Register or another function of this package returned:
+//
+//   - that of the first *Error in its chain that has one; Internal if it is none of the constants;
+//   - Timeout if the error is, or wraps, context.DeadlineExceeded;
+//   - the empty code for nil;
+//   - Internal for everything else, context.Canceled included.
+//
+// What a remote caller is told of a handler's error is another question: [FaultOf] answers it.
 func CodeOf(err error) Code {
 	var e *Error
 	switch {
+	case err == nil:
+		return ""
 	case errors.As(err, &e) && e != nil && e.Code != "":
-		return e.Code
+		return e.Code.known()
 	case errors.Is(err, context.DeadlineExceeded):
 		return Timeout
 	}
 	return Internal
 }
 
-// failure is the error of a command that failed with err, as Execute returns
-// it: err itself where it is an *Error already, a wrapped one otherwise. The
-// caller recovers: methods of err are user code.
-func failure(command string, err error) error {
-	if e, ok := err.(*Error); ok && e.Code != "" {
-		return err
+// received marks the error that a call, or a registration, ends with: a handler that returns it has not chosen it. To be
+// deferred where such an error is returned to user code; the *Error is then nobody else's.
+func received(err *error) {
+	if e, ok := (*err).(*Error); ok && e.of == made {
+		e.of = called
 	}
-	return &Error{Code: CodeOf(err), Command: command, Message: text(err), Err: err}
-}
-
-// text is what may cross the wire of err. Watermill's Recoverer puts the stack
-// into the error's text; that stays here.
-func text(err error) string {
-	var e *Error
-	var panicked middleware.RecoveredPanicError
-	switch {
-	case errors.As(err, &panicked), errors.As(err, new(*panicError)):
-		return "handler panicked"
-	case errors.As(err, &e) && error(e) == err:
-		return e.Error()
-	}
-	return err.Error()
-}
-
-// unspeakable stands for an error whose own methods panic, as those of a nil
-// pointer in an error do.
-const unspeakable = "the handler's error panicked when it was asked for its text"
-
-// FaultOf returns what a remote caller is told of a handler's error: for handler middleware that makes the reply itself.
-func FaultOf(err error) *bus.Fault { return faultOf(err) }
-
-// faultOf turns a handler's error into what the reply says. It may run outside
-// of everything that recovers.
-func faultOf(err error) (f *bus.Fault) {
-	defer func() {
-		if v := recover(); v != nil {
-			f = &bus.Fault{Code: string(Internal), Message: unspeakable}
-		}
-	}()
-	code := CodeOf(err)
-	if code == DuplicateCommand { // not a code of the protocol's replies
-		code = Internal
-	}
-	return &bus.Fault{Code: string(code), Message: strings.ToValidUTF8(text(err), "\uFFFD")}
-}
-
-// fromFault turns what a reply says into an error. An unknown code is an
-// internal error with that message.
-func fromFault(command string, f *bus.Fault) *Error {
-	e := &Error{Code: Code(f.Code), Command: command, Message: f.Message}
-	switch e.Code {
-	case NotFound, InvalidRequest, Internal, Timeout, ChannelDisconnected, DuplicateCommand:
-	default:
-		e.Code = Internal
-	}
-	return e
 }
 
 // fromContext is the error of a call whose ctx ended: a deadline is a Timeout,
@@ -157,7 +190,7 @@ func fromFault(command string, f *bus.Fault) *Error {
 func fromContext(ctx context.Context, command string) error {
 	err := ctx.Err()
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &Error{Code: Timeout, Command: command, Message: command + ": deadline exceeded", Err: err}
+		return &Error{Code: Timeout, Command: command, Message: command + ": deadline exceeded", Err: err, of: expired}
 	}
 	return err
 }
@@ -172,19 +205,4 @@ func disconnected(command, channel string, cause error) *Error {
 
 func closedError(command string) *Error {
 	return &Error{Code: ChannelDisconnected, Command: command, Message: "registry is closed", Err: ErrClosed}
-}
-
-// panicError is a recovered panic of a handler. Its text stays on this side.
-type panicError struct{ value any }
-
-func (p *panicError) Error() string { return fmt.Sprintf("handler panicked: %v", p.value) }
-
-// spellable is f as it may be sent on: a code that is not the protocol's is
-// an internal error with the same text.
-func spellable(f *bus.Fault) *bus.Fault {
-	switch Code(f.Code) {
-	case NotFound, InvalidRequest, Internal, Timeout, ChannelDisconnected:
-		return f
-	}
-	return &bus.Fault{Code: string(Internal), Message: f.Message, Unrouted: f.Unrouted, Looped: f.Looped}
 }

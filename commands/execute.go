@@ -33,7 +33,7 @@ func Execute[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res]
 
 // executeLocal runs a local handler without any encoding.
 func executeLocal[Req, Res any](ctx context.Context, r *Registry, cmd *command, h func(context.Context, Req) (Res, error), req Req) (res Res, err error) {
-	defer r.callPanicked(cmd.def.ID, &err)
+	defer r.callEnded(cmd.def.ID, &err)
 	if ctx.Err() != nil {
 		return res, fromContext(ctx, cmd.def.ID)
 	}
@@ -69,7 +69,7 @@ func (r *Registry) left(cmd *command, err *error) {
 // executeEncoded calls a command that is elsewhere, or here behind middleware
 // or a schema.
 func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], cmd *command, req Req) (res Res, err error) {
-	defer r.callPanicked(c.def.ID, &err)
+	defer r.callEnded(c.def.ID, &err)
 	if c.req == nil {
 		return res, &Error{Code: InvalidRequest, Message: "execute: the zero Command: use Define"}
 	}
@@ -92,7 +92,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 // The request must not be changed afterwards, nor the result: a local
 // handler, or a transport, may hold the same bytes.
 func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessage) (res json.RawMessage, err error) {
-	defer r.callPanicked(id, &err)
+	defer r.callEnded(id, &err)
 	if req != nil {
 		if err := payload.Valid(req); err != nil {
 			return nil, &Error{Code: InvalidRequest, Command: id, Message: "invalid request: " + err.Error(), Err: err}
@@ -105,11 +105,12 @@ func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessag
 	return out.JSON(), nil
 }
 
-// callPanicked turns a panic of the caller's own code, such as the MarshalJSON of its request or a method of its
-// context, into an error of the call. To be deferred.
-func (r *Registry) callPanicked(id string, err *error) {
+// callEnded marks the error of a call, or registration, as received. A panic of the caller's own code, such as the
+// MarshalJSON of its request or a method of its context, becomes one. To be deferred.
+func (r *Registry) callEnded(id string, err *error) {
+	received(err)
 	if v := recover(); v != nil {
 		r.log.Error("panic in a call", "command", id, "panic", v, "stack", string(debug.Stack()))
-		*err = &Error{Code: Internal, Command: id, Message: fmt.Sprintf("%s: panic in the caller's code: %v", id, v)}
+		*err = &Error{Code: Internal, Command: id, Message: fmt.Sprintf("%s: panic in the caller's code: %v", id, v), of: called}
 	}
 }

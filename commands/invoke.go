@@ -43,7 +43,13 @@ func (r *Registry) serve(s *serving) result {
 	if err != nil {
 		return result{fault: faultOf(err)}
 	}
-	return result{Content: payload.Content{Body: reply.Body}, fault: reply.Fault, metadata: reply.Metadata, message: m}
+	out := result{Content: payload.Content{Body: reply.Body}, fault: reply.Fault, metadata: reply.Metadata, message: m}
+	if f := reply.Fault; f != nil {
+		if out.fault = spellable(f); out.fault != f {
+			out.message = nil // it says what cannot be said
+		}
+	}
+	return out
 }
 
 // invoke runs the handler on the caller's goroutine, without middleware. A

@@ -157,8 +157,3 @@ func (p *peer) overflow(err error) {
 	p.r.log.Error("closing a channel that takes no answers", "channel", p.link.ID(), "error", err.Error())
 	go func() { _ = p.link.Close() }()
 }
-
-// fault is e as a reply says it.
-func (e *Error) fault() *bus.Fault {
-	return &bus.Fault{Code: string(e.Code), Message: e.Error()}
-}

@@ -95,7 +95,7 @@ func (r *Registry) Unregister(id string) bool {
 // a router and the command is public.
 func (r *Registry) register(ctx context.Context, cmd *command) (err error) {
 	id := cmd.def.ID
-	defer r.callPanicked(id, &err)
+	defer r.callEnded(id, &err)
 	if id == "" {
 		return &Error{Code: InvalidRequest, Message: "register: empty command ID"}
 	}
