@@ -34,7 +34,7 @@ func NewSession(at time.Time) string { return newSession(at) }
 
 // RequestsIn returns the IDs of the requests in a bundle.
 func RequestsIn(m *message.Message) (ids []string) {
-	if !isBundle(m) {
+	if !isBundle(m.Payload) {
 		return nil
 	}
 	p := pump{fleet: new(Fleet)}

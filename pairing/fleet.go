@@ -12,6 +12,7 @@ import (
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/internal/logging"
+	"github.com/leatbus/leat/internal/mac"
 )
 
 // Fleet makes many processes one channel. Each process of a namespace has a Fleet over the same broker, attached to
@@ -35,6 +36,7 @@ type Fleet struct {
 	pub         message.Publisher
 	sub         message.Subscriber
 	prompt      publishing // of pub, if it has one that never waits; else nil
+	keys        *mac.Keys  // nil: messages are not signed
 	log         *slog.Logger
 	self        process
 	names       names
@@ -53,38 +55,50 @@ type Fleet struct {
 	idle      chan struct{} // closed when nothing is served any more, once draining
 	done      chan struct{} // closed when the fleet has ended
 
-	mu        sync.Mutex
-	err       error                     // guarded by mu: why it ends; nil while it does not
-	closeErr  error                     // guarded by mu: of Close
-	probed    map[string]bool           // guarded by mu: the topics whose probe has come back; nil when all have
-	heard     time.Time                 // guarded by mu: when something of its own came back on discovery
-	back      time.Time                 // guarded by mu: when it did so again, after it had not for long
-	gaps      int64                     // guarded by mu: how often the inbox may have lost something
-	draining  bool                      // guarded by mu: new requests are refused
-	withdrawn int64                     // guarded by mu: the version since which it serves nothing
-	own       map[string]bus.Definition // guarded by mu: what the registry executes
-	version   int64                     // guarded by mu: of what the others are told of own
-	members   map[string]*member        // guarded by mu: the others, by ID
-	left      map[string]time.Time      // guarded by mu: sessions that said goodbye, and when
-	attends   map[interest]bool         // guarded by mu: the groups that have listeners in this process
-	seating   seating                   // guarded by mu: those of the others
-	services  map[string]*service       // guarded by mu: what the others execute, by command ID
-	queues    map[string]*queue         // guarded by mu: durable commands that the registry executes, by ID
-	jobs      map[string]*job           // guarded by mu: requests from queues that are being executed, by what they are to bring about
-	working   map[string]*job           // guarded by mu: the same, by the registry's ID
-	outlets   map[string]*outbox        // guarded by mu: to the queues of durable commands, by command ID
-	steady    time.Time                 // guarded by mu: since when it has not been in doubt
-	calls     map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
-	serving   map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
-	early     []bus.Envelope            // guarded by mu: events that wait until the fleet is ready
-	flushes   map[string]*flushing      // guarded by mu: by the registry's ID
-	barriers  map[string]chan struct{}  // guarded by mu: of those who wait for the registry's queue, by ID
-	link      *attachment               // guarded by mu: the registry; nil before it attaches
-	dirty     map[string]bool           // guarded by mu: commands of which the registry may not know the latest
-	telling   bool                      // guarded by mu: somebody is telling it
-	news      chan struct{}             // guarded by mu: closed and replaced when the registry's knowledge changes
-	discovery *outbox
-	events    *outbox
+	mu         sync.Mutex
+	err        error                     // guarded by mu: why it ends; nil while it does not
+	closeErr   error                     // guarded by mu: of Close
+	probed     map[string]bool           // guarded by mu: the topics whose probe has come back; nil when all have
+	heard      time.Time                 // guarded by mu: when something of its own came back on discovery
+	back       time.Time                 // guarded by mu: when it did so again, after it had not for long
+	gaps       int64                     // guarded by mu: how often the inbox may have lost something
+	draining   bool                      // guarded by mu: new requests are refused
+	withdrawn  int64                     // guarded by mu: the version since which it serves nothing
+	own        map[string]bus.Definition // guarded by mu: what the registry executes
+	version    int64                     // guarded by mu: of what the others are told of own
+	members    map[string]*member        // guarded by mu: the others, by ID
+	left       map[string]time.Time      // guarded by mu: sessions that said goodbye, and when
+	welcomes   map[string]bool           // guarded by mu: sessions that were heard of and are not known, for the next beat
+	prompted   int                       // guarded by mu: beats that were sent for them since the last tick
+	strangers  map[string]bool           // guarded by mu: processes that are not members and were sent replies since the last tick
+	doubled    string                    // guarded by mu: the last session that seemed to be one of a process of this ID
+	kept       int64                     // guarded by mu: bytes of the definitions of others
+	waiting    int64                     // guarded by mu: bytes of their lists that are not complete, and of changes that are ahead
+	list       [][]byte                  // guarded by mu: own, as it is sent
+	listOf     int64                     // guarded by mu: its version
+	attends    map[interest]bool         // guarded by mu: the groups that have listeners in this process
+	seating    seating                   // guarded by mu: those of the others
+	services   map[string]*service       // guarded by mu: what the others execute, by command ID
+	durables   map[string]bool           // guarded by mu: those of them that are durable
+	idleQueues map[string]bool           // guarded by mu: those of them that nobody executes now
+	attended   map[string]bool           // guarded by mu: durable commands for which this process has ever had a queue
+	queues     map[string]*queue         // guarded by mu: durable commands that the registry executes, by ID
+	jobs       map[string]*job           // guarded by mu: requests from queues that are being executed, by what they are to bring about
+	working    map[string]*job           // guarded by mu: the same, by the registry's ID
+	outlets    map[string]*outbox        // guarded by mu: to the queues of durable commands, by command ID
+	steady     time.Time                 // guarded by mu: since when it has not been in doubt
+	calls      map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
+	serving    map[string]*served        // guarded by mu: requests of the others' that are not answered, by the registry's ID
+	early      []bus.Envelope            // guarded by mu: events that wait until the fleet is ready
+	earlyBytes int                       // guarded by mu: of these
+	flushes    map[string]*flushing      // guarded by mu: by the registry's ID
+	barriers   map[string]chan struct{}  // guarded by mu: of those who wait for the registry's queue, by ID
+	link       *attachment               // guarded by mu: the registry; nil before it attaches
+	dirty      map[string]bool           // guarded by mu: commands of which the registry may not know the latest
+	telling    bool                      // guarded by mu: somebody is telling it
+	news       chan struct{}             // guarded by mu: closed and replaced when the registry's knowledge changes
+	discovery  *outbox
+	events     *outbox
 }
 
 // names are the topics.
@@ -100,8 +114,13 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 	if err := o.check(pub, sub); err != nil {
 		return nil, fmt.Errorf("fleet %q: %w", o.Namespace, err)
 	}
+	keys, err := mac.New(o.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("fleet %q: %w", o.Namespace, err)
+	}
 	o = o.withDefaults()
 	f := newFleet(pub, sub, o)
+	f.keys = keys
 	if p, ok := pub.(promptPublisher); ok {
 		f.prompt = p.PublishAtOnce
 	}
@@ -110,10 +129,10 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 		f.cancel()
 		return nil, fmt.Errorf("fleet %q: Topic gives two topics one name: %q", o.Namespace, topics)
 	}
-	f.discovery, f.events = f.newOutbox(f.names.discovery, singles), f.newOutbox(f.names.events, singles)
+	f.discovery, f.events = f.newOutbox(f.names.discovery, f.singles), f.newOutbox(f.names.events, f.singles)
 	stop := context.AfterFunc(ctx, f.cancel)
-	for _, topic := range topics { // each is read from at once: a publisher may hold a lock until it is
-		p := &pump{fleet: f, topic: topic}
+	for i, topic := range topics { // each is read from at once: a publisher may hold a lock until it is
+		p := &pump{fleet: f, topic: topic, role: role(i)}
 		wait, err := p.subscribe()
 		if err != nil {
 			return nil, f.abandon(fmt.Errorf("fleet %q: subscribe to %q: %w", o.Namespace, topic, err))
@@ -151,6 +170,11 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		version:     1,
 		members:     make(map[string]*member),
 		left:        make(map[string]time.Time),
+		strangers:   make(map[string]bool),
+		welcomes:    make(map[string]bool),
+		durables:    make(map[string]bool),
+		idleQueues:  make(map[string]bool),
+		attended:    make(map[string]bool),
 		services:    make(map[string]*service),
 		attends:     make(map[interest]bool),
 		seating:     make(seating),

@@ -26,7 +26,7 @@ const bundleMark = "\x00leat\x01"
 // fit begins a new one.
 const maxBundle = 64 << 10
 
-func isBundle(m *message.Message) bool { return bytes.HasPrefix(m.Payload, []byte(bundleMark)) }
+func isBundle(payload []byte) bool { return bytes.HasPrefix(payload, []byte(bundleMark)) }
 
 // field is the tag of a field. The numbers are the wire's: they never change.
 type field byte
@@ -69,9 +69,14 @@ type bundler struct{ data []byte }
 // headSize is about what the head of a bundle takes, beside three strings.
 const headSize = 32
 
-// begin writes the head of a bundle, of about that size.
-func (b *bundler) begin(l *letter, size int) {
-	b.data = append(make([]byte, 0, size), bundleMark...)
+// begin writes the head of a bundle, of about that size, behind room for its signature.
+func (b *bundler) begin(l *letter, size int, signed bool) {
+	if signed {
+		b.data = append(make([]byte, 0, size+signedSize), signedMark...)[:signedSize]
+	} else {
+		b.data = make([]byte, 0, size)
+	}
+	b.data = append(b.data, bundleMark...)
 	for _, s := range [...]string{l.id, l.session, l.to} {
 		b.data = binary.AppendUvarint(b.data, uint64(len(s)))
 		b.data = append(b.data, s...)
@@ -182,15 +187,23 @@ func sizeOfEnvelope(e *bus.Envelope) int {
 }
 
 // bundles makes messages of letters to one inbox, in order, and none that the broker does not take.
-func (f *Fleet) bundles(items []outItem) ([]*message.Message, error) {
-	if limit := f.opts.MaxMessageBytes; limit > 0 && limit < maxBundle {
-		return bundles(items, limit), nil
+func (f *Fleet) bundles(topic string, items []outItem) ([]*message.Message, error) {
+	limit := maxBundle
+	if o := f.opts.MaxMessageBytes; o > 0 && o < maxBundle {
+		limit = o
 	}
-	return bundles(items, maxBundle), nil
+	if f.keys == nil {
+		return bundles(items, limit, false), nil
+	}
+	all := bundles(items, limit-signedSize, true)
+	for _, m := range all {
+		f.signBundle(topic, m.Payload)
+	}
+	return all, nil
 }
 
 // bundles makes messages of at most so many bytes, but for a letter that is longer alone.
-func bundles(items []outItem, limit int) (messages []*message.Message) {
+func bundles(items []outItem, limit int, signed bool) (messages []*message.Message) {
 	var b bundler
 	for len(items) > 0 {
 		first, n := items[0].letter, 0
@@ -203,7 +216,7 @@ func bundles(items []outItem, limit int) (messages []*message.Message) {
 			size += more
 			n++
 		}
-		b.begin(first, size)
+		b.begin(first, size, signed)
 		for i := range items[:n] {
 			b.add(items[i].letter)
 		}
@@ -273,10 +286,12 @@ func (p *pump) unbundle(payload []byte) (bad int, err error) {
 	u := unbundler{data: payload[len(bundleMark):]}
 	from := process{p.same(p.from.id, u.next()), p.same(p.from.session, u.next())}
 	to := p.same(p.fleet.self.session, u.next())
-	if u.err == nil && (from.id == "" || from.session == "") {
-		u.err = errors.New("bundle: no sender")
+	if u.err == nil && from != p.from {
+		u.err = from.check()
 	}
-	p.from = from
+	if u.err == nil {
+		p.from = from
+	}
 	for u.err == nil && len(u.data) > 0 {
 		frame := u.frame()
 		if u.err != nil {

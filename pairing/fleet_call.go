@@ -107,7 +107,11 @@ func (f *Fleet) oversized(e *bus.Envelope) int {
 	if f.opts.MaxMessageBytes == 0 {
 		return 0
 	}
-	if n := headSize + len(f.self.id) + 2*len(f.self.session) + sizeOfEnvelope(e); n > f.opts.MaxMessageBytes {
+	signature := 0
+	if f.keys != nil {
+		signature = signedSize
+	}
+	if n := signature + headSize + len(f.self.id) + 2*len(f.self.session) + sizeOfEnvelope(e); n > f.opts.MaxMessageBytes {
 		return n
 	}
 	return 0
@@ -223,7 +227,7 @@ func (f *Fleet) replied(l *letter, fx *effects) {
 		f.settle(c, e, fx)
 		return
 	}
-	m := f.meet(l, fx)
+	m := f.memberOf(l)
 	if m == nil || c == nil || c.to != m {
 		f.count.late.Add(1)
 		return

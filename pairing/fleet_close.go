@@ -207,16 +207,3 @@ func (f *Fleet) within(fn func()) bool {
 
 // errTwin is why a fleet ends that is not the last to have begun under its ID.
 var errTwin = errors.New("another process has begun under the same ID")
-
-// twin handles a message from another process with this one's ID: the younger of the two stays. f.mu is held.
-func (f *Fleet) twin(l *letter, fx *effects) {
-	if !newer(l.session, f.self.session) {
-		f.count.stale.Add(1) // of an earlier life of this one, or of one that is about to notice
-		return
-	}
-	session := l.session
-	fx.log(func() {
-		f.log.Error("another process has begun under this ID: this one ends", "session", session)
-		go func() { _ = f.end(fmt.Errorf("fleet %q, process %q: %w", f.opts.Namespace, f.self.id, errTwin)) }()
-	})
-}

@@ -53,7 +53,7 @@ func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 	}
 	box := f.outlets[e.Name]
 	if box == nil {
-		box = f.newOutbox(f.queueTopic(e.Name), singles)
+		box = f.newOutbox(f.queueTopic(e.Name), f.singles)
 		f.outlets[e.Name] = box
 	}
 	if room := box.full(itemRequest); room != nil {

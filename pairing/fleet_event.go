@@ -16,8 +16,9 @@ func (f *Fleet) emit(e *bus.Envelope) error {
 		case room != nil:
 		case f.isReady():
 			f.mail(f.events, outItem{letter: f.divide(e)})
-		case len(f.early) < f.opts.QueueSize:
+		case len(f.early) < f.opts.QueueSize && f.earlyBytes < maxQueued:
 			f.early = append(f.early, *e)
+			f.earlyBytes += sizeOfEnvelope(e)
 		default:
 			f.count.unsent.Add(1)
 		}
@@ -83,6 +84,8 @@ func (f *Fleet) flush(id string) {
 func (f *Fleet) flushAsked(l *letter, fx *effects) {
 	switch m := f.meet(l, fx); {
 	case m == nil:
+	case !f.possible(l.version, l.session):
+		f.count.rejected.Add(1)
 	case l.version == 0:
 		f.post(m, &letter{kind: kindFlushed, thread: l.thread})
 	default:

@@ -18,17 +18,17 @@ func (f *Fleet) gapped() {
 		if f.err != nil || !f.isReady() {
 			return
 		}
-		f.mail(f.discovery, outItem{letter: &letter{kind: kindBeat, version: f.version, gaps: f.gaps}})
+		f.beat()
 		f.giveUp(slices.Collect(maps.Values(f.calls)), fx)
 	})
 }
 
-// hasGaps notes how often a member's inbox may have lost something. f.mu is held.
+// hasGaps notes how often a member's inbox may have lost something, as it has said when it was asked. f.mu is held.
 func (f *Fleet) hasGaps(m *member, gaps int64, fx *effects) {
 	if m.gaps >= 0 && gaps > m.gaps {
 		f.giveUp(slices.Collect(maps.Values(m.calls)), fx)
 	}
-	m.gaps = max(m.gaps, gaps)
+	m.gaps = gaps
 }
 
 // giveUp gives up calls that were not answered: fails them, or sends them to another process where that may be. What has not

@@ -63,34 +63,41 @@ func (f *Fleet) attend(in interest, there bool) error {
 }
 
 // seating is who else listens in a group, by event ID; "" has the patterns with wildcards.
-type seating map[string]map[seat]pattern.Pattern
+type seating map[string]map[interest]*bench
 
-// seat is one member's interest.
-type seat struct {
-	interest
-	member *member
+// bench is the members that have one interest.
+type bench struct {
+	pattern pattern.Pattern
+	members []*member
+	places  map[*member]int
 }
 
-// seat changes what is known of a member's listeners. f.mu is held.
-func (f *Fleet) seat(m *member, what catalogue) {
+// seat changes what is known of a member's listeners, and reports whether there was room for all. f.mu is held.
+func (f *Fleet) seat(m *member, what catalogue) bool {
 	if what.Clear {
-		for in := range m.seats {
-			f.seating.remove(seat{in, m}, m.seats[in])
+		for in, p := range m.seats {
+			f.seating.remove(in, m, p)
 		}
 		clear(m.seats)
 	}
 	for _, in := range what.Leave {
 		if p, known := m.seats[in]; known {
-			f.seating.remove(seat{in, m}, p)
+			f.seating.remove(in, m, p)
 			delete(m.seats, in)
 		}
 	}
 	for _, in := range what.Join {
-		if p, err := in.check(); err == nil {
-			f.seating.add(seat{in, m}, p)
-			m.seats[in] = p
+		p, err := in.check()
+		if err != nil {
+			continue
 		}
+		if _, known := m.seats[in]; !known && len(m.seats) >= maxSeats {
+			return false
+		}
+		f.seating.add(in, m, p)
+		m.seats[in] = p
 	}
+	return true
 }
 
 func seatKey(p *pattern.Pattern) string {
@@ -100,17 +107,39 @@ func seatKey(p *pattern.Pattern) string {
 	return p.String()
 }
 
-func (s seating) add(who seat, p pattern.Pattern) {
+func (s seating) add(in interest, m *member, p pattern.Pattern) {
 	key := seatKey(&p)
 	if s[key] == nil {
-		s[key] = make(map[seat]pattern.Pattern)
+		s[key] = make(map[interest]*bench)
 	}
-	s[key][who] = p
+	b := s[key][in]
+	if b == nil {
+		b = &bench{pattern: p, places: make(map[*member]int)}
+		s[key][in] = b
+	}
+	if _, there := b.places[m]; !there {
+		b.places[m] = len(b.members)
+		b.members = append(b.members, m)
+	}
 }
 
-func (s seating) remove(who seat, p pattern.Pattern) {
+func (s seating) remove(in interest, m *member, p pattern.Pattern) {
 	key := seatKey(&p)
-	if delete(s[key], who); len(s[key]) == 0 {
+	b := s[key][in]
+	if b == nil {
+		return
+	}
+	if i, there := b.places[m]; there {
+		last := len(b.members) - 1
+		b.members[i] = b.members[last]
+		b.places[b.members[i]] = i
+		b.members = b.members[:last]
+		delete(b.places, m)
+	}
+	if len(b.members) > 0 {
+		return
+	}
+	if delete(s[key], in); len(s[key]) == 0 {
 		delete(s, key)
 	}
 }
@@ -123,26 +152,41 @@ func (f *Fleet) divide(e *bus.Envelope) *letter {
 	if len(f.seating) == 0 || e.Groups == nil { // or the registry did not know yet that it talks to a fleet
 		return l
 	}
-	candidates := make(map[string][]*member)
-	add := func(s seat) {
-		if all := candidates[s.Group]; !e.Groups.Has(s.Group) && !slices.Contains(all, s.member) {
-			candidates[s.Group] = append(all, s.member)
-		}
+	candidates := make(map[string][]*bench)
+	for in, b := range f.seating[e.Name] {
+		candidates[in.Group] = append(candidates[in.Group], b)
 	}
-	for s := range f.seating[e.Name] {
-		add(s)
-	}
-	for s, p := range f.seating[""] {
-		if p.Match(e.Name) {
-			add(s)
+	for in, b := range f.seating[""] {
+		if b.pattern.Match(e.Name) {
+			candidates[in.Group] = append(candidates[in.Group], b)
 		}
 	}
 	picks := make([]string, 0, len(candidates))
-	for group, members := range candidates {
-		picks = append(picks, group+"="+members[rand.IntN(len(members))].session)
+	for group, benches := range candidates {
+		if !e.Groups.Has(group) {
+			picks = append(picks, group+"="+pickFrom(benches).session)
+		}
 	}
 	l.picks = strings.Join(picks, ",")
 	return l
+}
+
+// pickFrom returns one of the members, each as likely as the others, however many of their patterns match.
+func pickFrom(benches []*bench) *member {
+	if len(benches) == 1 {
+		return benches[0].members[rand.IntN(len(benches[0].members))]
+	}
+	var all []*member
+	seen := make(map[*member]bool)
+	for _, b := range benches {
+		for _, m := range b.members {
+			if !seen[m] {
+				seen[m] = true
+				all = append(all, m)
+			}
+		}
+	}
+	return all[rand.IntN(len(all))]
 }
 
 // checkPicks refuses what divide cannot have written.

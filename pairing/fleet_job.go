@@ -20,7 +20,11 @@ type job struct {
 
 // work executes one request from a queue, answers it and acks. False if it was given back.
 func (f *Fleet) work(m *message.Message, command string) bool {
-	l, err := open(m)
+	var l letter
+	_, err := f.authentic(f.queueTopic(command), m)
+	if err == nil {
+		l, err = open(m)
+	}
 	if err == nil && (l.kind != "" || l.envelope.Type != bus.ExecuteRequest || l.envelope.Name != command) {
 		err = errors.New("not a request for " + command)
 	}
@@ -123,11 +127,17 @@ func (f *Fleet) respond(l *letter, reply bus.Envelope) bool {
 	since, replaced := time.Now(), false
 	for tries := 1; ; tries++ {
 		f.mu.Lock()
-		gone := f.goneFrom(l)
+		gone, may := f.goneFrom(l), f.mayMail(l.process)
 		f.mu.Unlock()
 		if gone {
 			f.count.orphaned.Add(1)
 			return true
+		}
+		if !may {
+			if !f.rest(tries) {
+				return false
+			}
+			continue
 		}
 		err := f.mailTo(l.process, reply)
 		if err == nil {
@@ -143,6 +153,23 @@ func (f *Fleet) respond(l *letter, reply bus.Envelope) bool {
 			return false
 		}
 	}
+}
+
+// maxStrangers is how many processes that are not members get replies to durable requests between two ticks of the keeper: what is
+// published to an inbox may make a topic at the broker, whoever the request says that it is from.
+const maxStrangers = 16
+
+// mayMail reports whether a reply may be published to a process's inbox now. f.mu is held.
+func (f *Fleet) mayMail(to process) bool {
+	if m := f.members[to.id]; m != nil && m.session == to.session {
+		return true
+	}
+	f.welcome(to.session)
+	if !f.strangers[to.id] && len(f.strangers) >= maxStrangers {
+		return false
+	}
+	f.strangers[to.id] = true
+	return true
 }
 
 // refused reports whether the broker takes something, but not this.
@@ -162,7 +189,9 @@ func (f *Fleet) mailTo(to process, e bus.Envelope) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := f.pub.Publish(f.inboxTopic(to.id), m); err != nil {
+	topic := f.inboxTopic(to.id)
+	f.sign(topic, m)
+	if err := f.pub.Publish(topic, m); err != nil {
 		return err
 	}
 	f.count.sent.Add(1)

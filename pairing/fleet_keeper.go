@@ -80,7 +80,7 @@ func (f *Fleet) cameBack(l *letter, fx *effects) {
 			for _, e := range f.early {
 				f.mail(f.events, outItem{letter: f.divide(&e)})
 			}
-			f.early = nil
+			f.early, f.earlyBytes = nil, 0
 			f.mail(f.discovery, outItem{letter: &letter{kind: kindHello, version: f.version, gaps: f.gaps}})
 		}
 	case kindBeat, kindHello:
@@ -123,21 +123,26 @@ func (f *Fleet) tick(now time.Time, late time.Duration, beat bool) {
 	f.update(func(fx *effects) {
 		f.heard = f.heard.Add(late)
 		f.lapse(now, late, fx)
+		clear(f.strangers)
 		for session, at := range f.left {
 			if now.Sub(at) > 2*f.opts.Lease {
 				delete(f.left, session)
 			}
 		}
-		if !beat || f.err != nil {
+		if f.err != nil {
 			return
 		}
-		f.mail(f.discovery, outItem{letter: &letter{kind: kindBeat, version: f.version, gaps: f.gaps}})
+		if f.prompted = 0; beat || len(f.welcomes) > 0 {
+			f.beat()
+		}
 		for _, m := range f.members {
-			switch {
-			case !m.asked.IsZero() && now.Sub(m.asked) >= f.opts.Lease/3: // question or answer may be lost
-				m.asked = time.Time{}
-				f.ask(m)
-			case now.Sub(m.clock.measured) > clockAge*f.opts.Lease:
+			f.settleDue(m, now)
+		}
+		if !beat {
+			return
+		}
+		for _, m := range f.members {
+			if now.Sub(m.clock.measured) > clockAge*f.opts.Lease {
 				f.post(m, &letter{kind: kindPing})
 			}
 		}

@@ -441,12 +441,25 @@ func TestFleetReplyOfAnother(t *testing.T) {
 		reply, err := bus.Binary.Marshal(bus.Envelope{ID: "r", Type: bus.ExecuteResponse, Thread: request})
 		require.NoError(t, err)
 		reply.Metadata["leat-fleet-from"], reply.Metadata["leat-fleet-session"] = other.ID, other.Session
+		reply.Metadata["leat-fleet-to"] = sessionOf(t, team[0], "caller")
 		require.NoError(t, caller.line.PubSub.Publish("test.inbox.caller", reply))
 		synctest.Wait()
 		require.Empty(t, results)
 		require.EqualValues(t, 1, caller.fleet.Stats().Late)
 		require.Equal(t, 1, caller.fleet.Stats().Pending)
 	})
+}
+
+// sessionOf is that of a process, as another one sees it.
+func sessionOf(t *testing.T, m *member, id string) string {
+	t.Helper()
+	for _, other := range m.fleet.Members() {
+		if other.ID == id {
+			return other.Session
+		}
+	}
+	require.FailNow(t, "not a member: "+id)
+	return ""
 }
 
 // TestFleetUnheardCaller: a caller that the others do not hear any more, while it hears them, is told that they have

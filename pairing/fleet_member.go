@@ -14,13 +14,15 @@ type member struct {
 	process
 	box      *outbox
 	heard    time.Time                 // when it was heard of last
-	asked    time.Time                 // when its list was asked for; zero when that has come
+	inquiry  inquiry                   // how it is asked for its list
+	telling  telling                   // how it is told this process's
 	version  int64                     // of commands; 0 before the first list
-	wanted   int64                     // the version that it is known to have
+	wanted   int64                     // the version that it is said to have
+	wantedAt time.Time                 // when that was said
+	ahead    map[int64]later           // changes that do not follow on version yet, by theirs
+	list     *partial                  // a list that is not complete; may be nil
 	commands map[string]bus.Definition // what it executes
 	seats    interests                 // the groups that it has listeners of
-	parts    map[int][]byte            // of a list that is not complete
-	partsOf  int64                     // their version
 	calls    map[string]*call          // requests that wait for its answer, by ID
 	serving  map[string]*served        // requests of its that are not answered, by its ID
 	gaps     int64                     // of its inbox, as it has said; -1 before that
@@ -32,38 +34,31 @@ type member struct {
 
 // service is a command that others execute.
 type service struct {
-	def     bus.Definition // as it was announced last by one of the servers
-	servers []*member      // at least one, unless it is durable
-	takers  int            // of the servers: those that take requests from the queue
+	def     bus.Definition  // as it was announced last by one of the servers
+	servers []*member       // at least one, unless it is durable
+	places  map[*member]int // of the servers
+	takers  int             // of the servers: those that take requests from the queue
 }
 
-// meet returns the member that sent l, which is one from now on; nil if l is from an earlier life of a process, or
-// from one that has gone. f.mu is held.
-func (f *Fleet) meet(l *letter, fx *effects) *member {
-	m := f.members[l.id]
-	if m != nil && m.session == l.session {
-		m.heard = time.Now()
-		return m
+// add and remove change the servers, at a cost that does not depend on how many there are.
+func (s *service) add(m *member) {
+	if _, there := s.places[m]; !there {
+		s.places[m] = len(s.servers)
+		s.servers = append(s.servers, m)
 	}
-	if _, gone := f.left[l.session]; gone || f.err != nil || m != nil && !newer(l.session, m.session) {
-		f.count.stale.Add(1)
-		return nil
+}
+
+func (s *service) remove(m *member) {
+	i, there := s.places[m]
+	if !there {
+		return
 	}
-	if l.id == f.self.id {
-		f.twin(l, fx)
-		return nil
-	}
-	if m != nil {
-		f.drop(m, restarted, fx)
-	}
-	m = &member{
-		process: l.process, box: f.newOutbox(f.inboxTopic(l.id), f.bundles), heard: time.Now(), gaps: -1,
-		commands: make(map[string]bus.Definition), seats: make(interests), calls: make(map[string]*call), serving: make(map[string]*served),
-	}
-	f.members[l.id] = m
-	fx.log(func() { f.log.Info("process joined", "id", l.id, "session", l.session) })
-	f.ask(m)
-	return m
+	last := len(s.servers) - 1
+	s.servers[i] = s.servers[last]
+	s.places[s.servers[i]] = i
+	s.servers[last] = nil
+	s.servers = s.servers[:last]
+	delete(s.places, m)
 }
 
 // departure is why a member is dropped.
@@ -80,8 +75,9 @@ const (
 func (f *Fleet) drop(m *member, why departure, fx *effects) {
 	delete(f.members, m.id)
 	if why == leaves || why == drained {
-		f.left[m.session] = time.Now()
+		f.leftNow(m.session)
 	}
+	f.forgetLists(m)
 	f.unserveAll(m)
 	f.tellNews()
 	for _, s := range m.serving {
@@ -109,44 +105,103 @@ func (f *Fleet) drop(m *member, why departure, fx *effects) {
 	})
 }
 
-// serve notes that m executes the command. f.mu is held.
-func (f *Fleet) serve(m *member, def bus.Definition) {
+// leftNow notes that a session has said goodbye, so that nothing of it that is still on its way brings it back. f.mu is held.
+func (f *Fleet) leftNow(session string) {
+	if len(f.left) >= maxLeft {
+		for other := range f.left { // any
+			delete(f.left, other)
+			break
+		}
+	}
+	f.left[session] = time.Now()
+}
+
+// maxLeft bounds the sessions that are remembered because they have said goodbye.
+const maxLeft = 4096
+
+// serve notes that m executes the command, and reports whether there was room for it. f.mu is held.
+func (f *Fleet) serve(m *member, def bus.Definition) bool {
+	old, known := m.commands[def.ID]
+	more := int64(sizeOf(&def))
+	if known {
+		more -= int64(sizeOf(&old))
+	}
+	if !known && len(m.commands) >= maxCommands || more > 0 && f.kept+more > maxKnown {
+		return false
+	}
 	s := f.services[def.ID]
 	if s == nil {
-		s = &service{def: def}
+		if def.Durable && !f.roomForQueue() {
+			return false
+		}
+		s = &service{def: def, places: make(map[*member]int)}
 		f.services[def.ID] = s
 		f.dirty[def.ID] = true
 	}
-	s.takes(m.commands[def.ID], -1)
+	f.kept += more
+	s.takes(old, -1)
 	s.takes(def, 1)
 	m.commands[def.ID] = def
 	if !same(&s.def, &def) {
 		s.def = def
 		f.dirty[def.ID] = true
 	}
-	if !slices.Contains(s.servers, m) {
-		s.servers = append(slices.Clip(s.servers), m)
+	s.add(m)
+	delete(f.idleQueues, def.ID)
+	if def.Durable {
+		f.durables[def.ID] = true
 	}
+	return true
 }
 
 // unserve notes that m does not execute it any more. f.mu is held.
 func (f *Fleet) unserve(m *member, id string) {
-	old := m.commands[id]
+	old, known := m.commands[id]
+	if !known {
+		return
+	}
 	delete(m.commands, id)
+	f.kept -= int64(sizeOf(&old))
 	s := f.services[id]
 	if s == nil {
 		return
 	}
 	s.takes(old, -1)
-	s.servers = slices.DeleteFunc(slices.Clone(s.servers), func(o *member) bool { return o == m })
+	s.remove(m)
 	switch n := len(s.servers); {
 	case n == 0 && !s.def.Durable: // else its requests wait for the next one
-		delete(f.services, id)
-		f.dirty[id] = true
-	case n > 0 && !slices.ContainsFunc(s.servers, func(o *member) bool { def := o.commands[id]; return same(&def, &s.def) }):
+		f.unlist(id)
+	case n == 0:
+		f.idleQueues[id] = true
+	case !slices.ContainsFunc(s.servers, func(o *member) bool { def := o.commands[id]; return same(&def, &s.def) }):
 		s.def = s.servers[n-1].commands[id] // what only m has said goes with it: that it is durable, say
 		f.dirty[id] = true
 	}
+}
+
+// unlist forgets a command that nobody executes. f.mu is held.
+func (f *Fleet) unlist(id string) {
+	delete(f.services, id)
+	delete(f.durables, id)
+	delete(f.idleQueues, id)
+	f.dirty[id] = true
+}
+
+// maxDurable bounds the durable commands of others that are known, also those that nobody executes now.
+const maxDurable = 4096
+
+// roomForQueue makes room for one durable command more: at the bound one goes that nobody executes. f.mu is held.
+func (f *Fleet) roomForQueue() bool {
+	if len(f.durables) < maxDurable {
+		return true
+	}
+	for id := range f.idleQueues {
+		if f.outlets[id] == nil { // or requests may wait
+			f.unlist(id)
+			return true
+		}
+	}
+	return false
 }
 
 // unserveAll notes that m executes nothing any more, and listens to nothing. f.mu is held.

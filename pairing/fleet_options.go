@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -47,6 +48,20 @@ type FleetOptions struct {
 	// QueueSize bounds the requests and events that wait to be published on one topic; answers have twice that. At the
 	// bound the channel takes no more, and its callers wait. Default 8,192.
 	QueueSize int
+	// Keys are secrets that the processes of the fleet share: whoever may publish on the broker and has none of them is not heard.
+	// Each at least 16 random bytes, at most 8. What this process sends is signed with the first (HMAC-SHA256 over the topic and
+	// all of the message; a bundle of requests and replies has one signature), and what it receives, from queues too, has
+	// to be signed with any of them, or is rejected and counted (FleetStats.Forged). So a key is changed without a pause: add the
+	// new one at the back in every process, then move it to the front in every process, then drop the old one, when what
+	// was signed with it has left the queues of durable commands. Topic has to give the same names in all processes, and the broker
+	// has to leave metadata as it is. Nothing is encrypted; see bus.Channel.Keys and docs/brokers.md for what else
+	// it does not do. Default: none, so that all who may publish on the topics are trusted.
+	Keys [][]byte
+	// MaxMembers bounds the other processes that this one deals with: more are refused and counted. Default 1,024.
+	MaxMembers int
+	// MaxQueues bounds the durable commands for which this process ever has a queue made, those of its registry's peers
+	// included: one more is refused. Brokers keep queues, so that one is never given back. Default 256.
+	MaxQueues int
 	// MaxMessageBytes bounds the payload of a message with a request or reply, its metadata and some 250 bytes of the fleet's own
 	// included, where the broker takes less than the registry does: a larger request fails as invalid, a larger reply as an
 	// internal error. Default 0: the registry's own bound only.
@@ -71,11 +86,11 @@ func (o *FleetOptions) check(pub message.Publisher, sub message.Subscriber) erro
 		return errors.New("no subscriber")
 	case !named(o.Namespace, "-_", 64):
 		return fmt.Errorf("invalid Namespace %q", o.Namespace)
-	case o.ID != "" && !named(o.ID, "-_.", 128):
+	case o.ID != "" && !named(o.ID, "-_.", maxID):
 		return fmt.Errorf("invalid ID %q", o.ID)
 	case o.Lease < 0 || o.Lease > 0 && o.Lease < 50*time.Millisecond:
 		return fmt.Errorf("invalid Lease %v", o.Lease)
-	case o.RequestTTL < 0 || o.DedupeKeys < 0 || o.QueueSize < 0 || o.DurableWorkers < 0 || o.MaxMessageBytes < 0 || o.CloseTimeout < 0:
+	case min(o.RequestTTL, o.CloseTimeout) < 0 || min(o.DedupeKeys, o.QueueSize, o.DurableWorkers, o.MaxMessageBytes, o.MaxMembers, o.MaxQueues) < 0:
 		return errors.New("a negative number in the options")
 	}
 	return nil
@@ -83,17 +98,17 @@ func (o *FleetOptions) check(pub message.Publisher, sub message.Subscriber) erro
 
 // named reports whether s is a name of letters, digits and some others.
 func named(s, others string, limit int) bool {
-	for _, r := range s {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		other := false
-		for _, o := range others {
-			other = other || r == o
-		}
-		if !letter && !other {
+	if s == "" || len(s) > limit {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letter && strings.IndexByte(others, c) < 0 {
 			return false
 		}
 	}
-	return s != "" && len(s) <= limit
+	return true
 }
 
 func (o FleetOptions) withDefaults() FleetOptions {
@@ -103,6 +118,8 @@ func (o FleetOptions) withDefaults() FleetOptions {
 	o.RequestTTL = orDefault(o.RequestTTL, 30*time.Second)
 	o.DedupeKeys = orDefault(o.DedupeKeys, 1<<18)
 	o.QueueSize = orDefault(o.QueueSize, 8192)
+	o.MaxMembers = orDefault(o.MaxMembers, 1024)
+	o.MaxQueues = orDefault(o.MaxQueues, 256)
 	o.DurableWorkers = orDefault(o.DurableWorkers, 4)
 	o.CloseTimeout = orDefault(o.CloseTimeout, 5*time.Second)
 	o.Logger = orDefault(o.Logger, slog.Default())

@@ -26,16 +26,17 @@ type outbox struct {
 	spare  []outItem     // guarded by mu: an array for items, nobody's
 	busy   bool          // guarded by mu: who helps is publishing what was queued before items
 	size   int           // guarded by mu: items, and those being published
+	bytes  int           // guarded by mu: of the same
 	closed bool          // guarded by mu: no more pushes
 	room   chan struct{} // guarded by mu: closed when there is room again; nil when nobody waits
 	end    chan struct{} // closed with closed: nothing is tried again any more
 }
 
-// packing makes messages of letters, in order. It is called with the same ones again if they could not be published.
-type packing func([]outItem) ([]*message.Message, error)
+// packing makes messages of letters to a topic, in order. It is called with the same ones again if they could not be published.
+type packing func(topic string, items []outItem) ([]*message.Message, error)
 
 // singles makes a message of each letter, the same one each time.
-func singles(items []outItem) ([]*message.Message, error) {
+func (f *Fleet) singles(topic string, items []outItem) ([]*message.Message, error) {
 	messages := make([]*message.Message, len(items))
 	for i := range items {
 		if items[i].msg == nil {
@@ -43,6 +44,7 @@ func singles(items []outItem) ([]*message.Message, error) {
 			if err != nil {
 				return nil, err
 			}
+			f.sign(topic, m)
 			items[i].msg = m
 		}
 		messages[i] = items[i].msg
@@ -55,6 +57,7 @@ type outItem struct {
 	letter  *letter
 	msg     *message.Message // of singles
 	kind    itemKind
+	bytes   int  // about what it takes
 	helped  bool // whoever pushes it calls help
 	call    *call
 	to      *member
@@ -83,22 +86,30 @@ func (f *Fleet) newOutbox(topic string, pack packing) *outbox {
 func (o *outbox) push(it outItem) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || o.size >= o.bound(it.kind) {
+	if o.closed || !o.hasRoom(it.kind) {
 		return false
 	}
+	it.bytes = it.letter.size()
 	o.items = append(o.items, it)
 	o.size++
+	o.bytes += it.bytes
 	if !it.helped {
 		o.wake.Signal()
 	}
 	return true
 }
 
-func (o *outbox) bound(kind itemKind) int {
+// maxQueued bounds what waits to be published on one topic, in bytes; answers have twice that. A letter that is longer alone is
+// taken where nothing waits.
+const maxQueued = 64 << 20
+
+// hasRoom reports whether such an item would be taken. o.mu is held.
+func (o *outbox) hasRoom(kind itemKind) bool {
+	factor := 1
 	if kind == itemAnswer {
-		return 2 * o.fleet.opts.QueueSize
+		factor = 2
 	}
-	return o.fleet.opts.QueueSize
+	return o.size < factor*o.fleet.opts.QueueSize && o.bytes < factor*maxQueued
 }
 
 // full returns nil if push would take such an item or never will; else a channel that is closed when it is worth
@@ -106,7 +117,7 @@ func (o *outbox) bound(kind itemKind) int {
 func (o *outbox) full(kind itemKind) <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed || o.size < o.bound(kind) {
+	if o.closed || o.hasRoom(kind) {
 		return nil
 	}
 	if o.room == nil {
@@ -119,7 +130,7 @@ func (o *outbox) full(kind itemKind) <-chan struct{} {
 func (o *outbox) has(kind itemKind) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return !o.closed && o.size < o.bound(kind)
+	return !o.closed && o.hasRoom(kind)
 }
 
 // help publishes an item that was pushed for it, in the goroutine's place if nothing else is there.
@@ -141,7 +152,7 @@ func (o *outbox) help() {
 	o.mu.Lock()
 	o.busy = false
 	if err == nil {
-		o.counted(1)
+		o.counted(items)
 	} else {
 		o.items = slices.Insert(o.items, 0, items[0])
 	}
@@ -165,6 +176,7 @@ func (o *outbox) close(keep func(*outItem) bool) (left []outItem) {
 		}
 	}
 	o.size -= len(left)
+	o.bytes -= bytesOf(left)
 	o.items = kept
 	o.release()
 	o.wake.Signal()
@@ -244,19 +256,28 @@ type promptPublisher interface {
 // publishing is a publisher's Publish.
 type publishing func(topic string, messages ...*message.Message) error
 
-// out counts n messages out, published or not. Those who wait for room are woken when half of it is there: else
+// out counts items out, published or not. Those who wait for room are woken when half of it is there: else
 // thousands would wake up for each single place.
-func (o *outbox) out(n int) {
+func (o *outbox) out(items []outItem) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.counted(n)
+	o.counted(items)
 }
 
 // counted is out. o.mu is held.
-func (o *outbox) counted(n int) {
-	if o.size -= n; o.size <= o.fleet.opts.QueueSize/2 {
+func (o *outbox) counted(items []outItem) {
+	o.size -= len(items)
+	o.bytes -= bytesOf(items)
+	if o.size <= o.fleet.opts.QueueSize/2 && o.bytes <= maxQueued/2 {
 		o.release()
 	}
+}
+
+func bytesOf(items []outItem) (n int) {
+	for i := range items {
+		n += items[i].bytes
+	}
+	return n
 }
 
 func (o *outbox) len() int {
@@ -268,15 +289,17 @@ func (o *outbox) len() int {
 // live drops the requests that nobody waits for any more.
 func (o *outbox) live(items []outItem) []outItem {
 	now := time.Now()
-	alive := items[:0]
+	alive, expired := items[:0], []outItem(nil)
 	for _, it := range items {
 		if it.expires.IsZero() || now.Before(it.expires) {
 			alive = append(alive, it)
+		} else {
+			expired = append(expired, it)
 		}
 	}
-	if n := len(items) - len(alive); n > 0 {
+	if n := len(expired); n > 0 {
 		o.fleet.count.expired.Add(uint64(n))
-		o.out(n)
+		o.out(expired)
 	}
 	return alive
 }
@@ -289,7 +312,7 @@ func (o *outbox) deliver(items []outItem) {
 	}
 	err := o.publish(items, o.fleet.pub.Publish)
 	if err == nil {
-		o.out(len(items))
+		o.out(items)
 		return
 	}
 	since := time.Now()
@@ -302,8 +325,8 @@ func (o *outbox) deliver(items []outItem) {
 			if err = o.publish(items[:1], o.fleet.pub.Publish); err != nil {
 				break
 			}
+			o.out(items[:1])
 			items, tries, since = items[1:], 0, time.Now()
-			o.out(1)
 		}
 		if err != nil && tries > 3 && o.unblock(&items, err) {
 			tries, since = 0, time.Now()
@@ -334,9 +357,9 @@ func (o *outbox) unblock(items *[]outItem, err error) bool {
 	if again := o.publish((*items)[:1], o.fleet.pub.Publish); again != nil {
 		o.give((*items)[:1], err)
 	} else {
-		o.out(1)
+		o.out((*items)[:1])
 	}
-	o.out(taken - 1)
+	o.out((*items)[1:taken])
 	*items = (*items)[taken:]
 	return true
 }
@@ -363,7 +386,7 @@ func (o *outbox) give(items []outItem, err error) {
 	if slices.ContainsFunc(items, func(it outItem) bool { return it.letter.executed() }) {
 		o.gave.Store(true)
 	}
-	o.out(len(items))
+	o.out(items)
 	o.fleet.unsent(o.topic, items, err)
 	for _, it := range items {
 		if l := it.letter; l.executed() && l.envelope.Fault == nil { // its caller waits; a refusal may be short enough
@@ -386,7 +409,7 @@ func (o *outbox) publish(items []outItem, publish publishing) (err error) {
 			}
 		}
 	}
-	msgs, err := o.pack(items)
+	msgs, err := o.pack(o.topic, items)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func TestNoEventOvertakesAnother(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFleet(pub, nil, FleetOptions{Namespace: "test", ID: "p1"}.withDefaults())
-				o := f.newOutbox(f.names.events, singles)
+				o := f.newOutbox(f.names.events, f.singles)
 				want := []string{"1", "2", "3"}
 				for _, id := range want {
 					require.True(t, o.push(outItem{letter: &letter{process: f.self, envelope: bus.Envelope{Type: bus.Event, ID: id, Name: "x"}}}))

@@ -14,9 +14,39 @@ import (
 type pump struct {
 	fleet   *Fleet
 	topic   string
+	role    role
 	from    process  // who sent the last bundle
 	letters []letter // of the message that is being received; kept for the next
 	fx      effects  // of it; kept as well
+}
+
+// role is what a topic is for, in the order in which they are subscribed to.
+type role int
+
+const (
+	inbox role = iota
+	discovery
+	news
+)
+
+// takes reports whether such a letter belongs on the topic: a letter to one process goes to its inbox, where all are addressed.
+func (r role) takes(l *letter) bool {
+	if r == inbox && l.to == "" {
+		return l.kind == kindProbe
+	}
+	switch l.kind {
+	case kindProbe:
+		return true
+	case kindHello, kindBeat, kindChange:
+		return r == discovery
+	case kindFlush:
+		return r == news
+	case kindFlushed:
+		return r != discovery
+	case "":
+		return r == inbox && l.envelope.Type != bus.Event || r == news && l.envelope.Type == bus.Event
+	}
+	return r == inbox || !l.knownKind()
 }
 
 // callingSubscriber is a subscriber that calls a function with messages that are acked, one at a time: one of a Broker is. It is
@@ -87,15 +117,7 @@ func (p *pump) again() (wait func()) {
 // receive takes one message: a letter, or a bundle of them.
 func (p *pump) receive(m *message.Message) {
 	f := p.fleet
-	var bad int
-	var err error
-	if isBundle(m) {
-		bad, err = p.unbundle(m.Payload)
-	} else if l, wrong := open(m); wrong == nil {
-		p.letters = append(p.letters, l)
-	} else {
-		bad, err = 1, wrong
-	}
+	bad, err := p.read(m)
 	f.count.received.Add(uint64(len(p.letters) + bad))
 	f.mu.Lock()
 	for i := range p.letters {
@@ -111,6 +133,46 @@ func (p *pump) receive(m *message.Message) {
 		f.count.rejected.Add(uint64(bad))
 		f.log.Warn("message rejected", "topic", p.topic, "uuid", m.UUID, "letters", bad, "error", err.Error())
 	}
+}
+
+// read appends the letters in m that can be read to p.letters. What takes time is done here, before the lock is taken.
+func (p *pump) read(m *message.Message) (bad int, err error) {
+	f := p.fleet
+	payload, err := f.authentic(p.topic, m)
+	switch {
+	case err != nil:
+		return 1, err
+	case isBundle(payload):
+		bad, err = p.unbundle(payload)
+	default:
+		l, err := open(m)
+		if err != nil {
+			return 1, err
+		}
+		p.letters = append(p.letters, l)
+	}
+	good := p.letters[:0]
+	for i := range p.letters {
+		l := &p.letters[i]
+		var wrong error
+		switch l.kind {
+		case kindBeat:
+			wrong = l.readNotice(f.self.session)
+		case kindChange, kindList:
+			wrong = l.readCommands()
+		}
+		if wrong == nil && !p.role.takes(l) {
+			wrong = fmt.Errorf("%s%s does not belong here", l.kind, l.envelope.Type)
+		}
+		if wrong != nil {
+			bad, err = bad+1, wrong
+			continue
+		}
+		l.names = l.names || p.role == inbox && l.to == f.self.session
+		good = append(good, *l)
+	}
+	p.letters = good
+	return bad, err
 }
 
 // emptied is s without what was in it, to be filled again.

@@ -32,12 +32,24 @@ func parted(defs []bus.Definition) (durable, others []bus.Definition) {
 	return durable, others
 }
 
-// unqueued is why a registration is refused, nil if it is not.
+// unqueued is why a registration is refused, nil if it is not. f.mu is held.
 func (f *Fleet) unqueued(def *bus.Definition) *bus.Fault {
-	if !def.Durable || f.opts.Queue != nil {
+	switch {
+	case !def.Durable:
 		return nil
+	case f.opts.Queue == nil:
+		return &bus.Fault{Code: codeInvalid, Message: fmt.Sprintf("%s is durable, and the fleet has no FleetOptions.Queue", def.ID)}
+	case !f.mayAttend(def.ID):
+		return &bus.Fault{Code: codeInvalid,
+			Message: fmt.Sprintf("%s is durable, and this process has had %d queues, which is FleetOptions.MaxQueues", def.ID, f.opts.MaxQueues)}
 	}
-	return &bus.Fault{Code: codeInvalid, Message: fmt.Sprintf("%s is durable, and the fleet has no FleetOptions.Queue", def.ID)}
+	return nil
+}
+
+// mayAttend reports whether this process may have a queue for the command made: it stays at the broker, whatever becomes of the
+// command. f.mu is held.
+func (f *Fleet) mayAttend(command string) bool {
+	return f.attended[command] || len(f.attended) < f.opts.MaxQueues
 }
 
 // learnDurable takes that the registry executes a durable command, or that one is not durable any more. f.mu is held.
@@ -49,6 +61,12 @@ func (f *Fleet) learnDurable(def bus.Definition, fx *effects) {
 		delete(f.queues, def.ID)
 	case f.opts.Queue == nil:
 		fx.log(func() { f.log.Error("a durable command is not offered: the fleet has no Queue", "command", def.ID) })
+	case q == nil && !f.mayAttend(def.ID):
+		if n := f.count.refused.Add(1); n&(n-1) == 0 {
+			fx.log(func() {
+				f.log.Error("a durable command is not offered: this process has had FleetOptions.MaxQueues queues", "command", def.ID)
+			})
+		}
 	case q != nil:
 		if q.def = def; q.live {
 			f.offer(q)
@@ -56,7 +74,7 @@ func (f *Fleet) learnDurable(def bus.Definition, fx *effects) {
 	case f.err == nil && !f.draining:
 		q = &queue{fleet: f, def: def}
 		q.ctx, q.cancel = context.WithCancel(context.Background())
-		f.queues[def.ID] = q
+		f.queues[def.ID], f.attended[def.ID] = q, true
 		for range f.opts.DurableWorkers {
 			f.workers.Go(func() { q.work(def.ID) })
 		}

@@ -2,6 +2,7 @@ package pairing
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -54,8 +55,15 @@ func (f *Fleet) doubt(m *member) {
 	}
 }
 
+// maxKey bounds what is remembered of one request or event, in bytes: of a longer key its hash is.
+const maxKey = 96
+
 // fresh reports whether a request or event was not received before. The store is in memory and does not block.
 func (f *Fleet) fresh(store *bus.TTLStore, key string) bool {
+	if len(key) > maxKey {
+		sum := sha256.Sum256([]byte(key))
+		key = string(sum[:])
+	}
 	fresh, err := store.Reserve(context.Background(), key)
 	if err == nil && !fresh {
 		f.count.duplicates.Add(1)
@@ -65,7 +73,7 @@ func (f *Fleet) fresh(store *bus.TTLStore, key string) bool {
 
 // cancelServed tells the registry that the caller of a request has left. f.mu is held.
 func (f *Fleet) cancelServed(l *letter, fx *effects) {
-	m := f.meet(l, fx)
+	m := f.memberOf(l)
 	if m == nil {
 		return
 	}

@@ -3,7 +3,7 @@ package pairing
 import "sync/atomic"
 
 type fleetCounters struct {
-	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, resubscribed, taken, returned, orphaned atomic.Uint64
+	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, refused, unknown, forged, resubscribed, taken, returned, orphaned atomic.Uint64
 }
 
 // FleetStats is a snapshot of what a fleet holds and has counted in this process.
@@ -16,7 +16,10 @@ type FleetStats struct {
 
 	Sent         uint64 // messages published
 	Received     uint64 // messages received, own ones included
-	Rejected     uint64 // of those: malformed or unknown
+	Rejected     uint64 // of those: malformed, or on a topic where they do not belong
+	Forged       uint64 // of those: not signed with a key that is known here; see FleetOptions.Keys
+	Unknown      uint64 // received, and skipped: of a kind that this version does not know
+	Refused      uint64 // processes, commands, groups of listeners and queues beyond what is kept of them; see docs/bounds.md
 	Stale        uint64 // of those: from or to an earlier life of a process
 	Duplicates   uint64 // requests and events dropped because they had come before
 	Expired      uint64 // requests dropped unexecuted, here or there, because nobody waited for them any more
@@ -37,6 +40,7 @@ func (f *Fleet) Stats() FleetStats {
 		Sent: f.count.sent.Load(), Received: f.count.received.Load(), Rejected: f.count.rejected.Load(),
 		Stale: f.count.stale.Load(), Duplicates: f.count.duplicates.Load(), Expired: f.count.expired.Load(),
 		Late: f.count.late.Load(), Rerouted: f.count.rerouted.Load(), Lost: f.count.lost.Load(),
+		Forged: f.count.forged.Load(), Unknown: f.count.unknown.Load(), Refused: f.count.refused.Load(),
 		Unsent: f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Taken: f.count.taken.Load(),
 		Returned: f.count.returned.Load(), Orphaned: f.count.orphaned.Load(), Evicted: f.seen.Stats().Evicted + f.heardEvents.Stats().Evicted,
 	}

@@ -34,11 +34,16 @@ func TestFleetConforms(t *testing.T) {
 		"memory":    memory.New(memory.Options{}),
 		"gochannel": gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{}),
 		"prompt":    &prompt{PubSub: memory.New(memory.Options{})},
+		"keys":      &prompt{PubSub: memory.New(memory.Options{})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Cleanup(func() { require.NoError(t, shared.Close()) })
+			var o pairing.FleetOptions
+			if name == "keys" {
+				o.Keys = [][]byte{[]byte("a key that all processes know"), []byte("an older one of them")}
+			}
 			pairingtest.RunFleet(t, func(testing.TB) (message.Publisher, message.Subscriber, pairing.FleetOptions) {
-				return shared, shared, pairing.FleetOptions{}
+				return shared, shared, o
 			}, pairingtest.Features{Ordered: true})
 		})
 	}

@@ -1,7 +1,6 @@
 package pairing
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -17,8 +16,8 @@ import (
 // form, with the fleet's metadata beside it; everything else is a notice, which has a kind.
 const (
 	kindProbe   = "probe"   // to oneself: does this topic work?
-	kindHello   = "hello"   // discovery: a new process; answered with ask and list
-	kindBeat    = "beat"    // discovery: still here, with this version of the commands
+	kindHello   = "hello"   // discovery: a new process; answered with a beat that welcomes it
+	kindBeat    = "beat"    // discovery: still here, with this version of the commands; it welcomes those that are not known yet
 	kindChange  = "change"  // discovery: one version more of the commands, and what is different
 	kindAsk     = "ask"     // inbox: tell me your commands; answered with list
 	kindList    = "list"    // inbox: one part of all the commands
@@ -49,9 +48,38 @@ const (
 // process is one life of one process.
 type process struct{ id, session string }
 
+// check refuses what no process is called, before it becomes part of a topic's name.
+func (p process) check() error {
+	switch {
+	case p.id == "" || p.session == "":
+		return errors.New("not a fleet's message: no sender")
+	case !named(p.id, "-_.", maxID):
+		return fmt.Errorf("no name of a process: %.140q", p.id)
+	case !named(p.session, "-", maxSession):
+		return fmt.Errorf("no session: %.80q", p.session)
+	}
+	return nil
+}
+
+// maxID and maxSession bound the lengths of what processes and their lives are called, in bytes.
+const (
+	maxID      = 128
+	maxSession = 64
+)
+
 // newSession makes a session that says when it began, so that of two one can tell the newer.
 func newSession(now time.Time) string {
 	return strconv.FormatInt(now.UnixMicro(), 36) + "-" + bus.NewID()[:18]
+}
+
+// began is when a session began, in Unix microseconds by the clock of its process; 0 if it does not say.
+func began(session string) int64 {
+	at, _, _ := strings.Cut(session, "-")
+	n, err := strconv.ParseInt(at, 36, 64)
+	if err != nil || n < 0 || n > maxMicros {
+		return 0
+	}
+	return n
 }
 
 // newer reports whether session a began after b. For two that began at once the rest decides, everywhere alike.
@@ -78,6 +106,18 @@ type letter struct {
 	drained     bool
 	body        []byte       // of a notice
 	envelope    bus.Envelope // of a bus message
+
+	names bool      // it says that its sender knows this life of this process; set by whoever receives it
+	what  catalogue // the body of a change or a list; likewise
+}
+
+// knownKind reports whether this version knows what the letter is about.
+func (l *letter) knownKind() bool {
+	switch l.kind {
+	case "", kindProbe, kindHello, kindBeat, kindChange, kindAsk, kindList, kindPing, kindPong, kindBye, kindFlush, kindFlushed:
+		return true
+	}
+	return false
 }
 
 // executed reports whether it answers a request that a handler may have seen.
@@ -136,8 +176,8 @@ func open(m *message.Message) (l letter, err error) {
 	md := m.Metadata
 	l.kind, l.to, l.thread, l.picks = md[keyKind], md[keyTo], md[keyThread], md[keyPicks]
 	l.process = process{md[keyFrom], md[keySession]}
-	if l.id == "" || l.session == "" {
-		return l, errors.New("not a fleet's message: no sender")
+	if err := l.process.check(); err != nil {
+		return l, err
 	}
 	l.drained = md[keyDrained] != ""
 	l.sent, l.echo = number(md, keySent, &err), number(md, keyEcho, &err)
@@ -173,65 +213,4 @@ func number(md message.Metadata, key string, err *error) int64 {
 		*err = fmt.Errorf("metadata %s: %w", key, bad)
 	}
 	return n
-}
-
-// maxPart bounds the body of a notice about commands, in bytes; maxParts the notices that one list is made of.
-const (
-	maxPart  = 256 << 10
-	maxParts = 1 << 16
-)
-
-// catalogue is the body of a change and of a list: Clear comes first, then Remove and Leave, then Add and Join.
-type catalogue struct {
-	Clear  bool             `json:"clear,omitempty"`
-	Remove []string         `json:"remove,omitempty"`
-	Add    []bus.Definition `json:"add,omitempty"`
-	Leave  []interest       `json:"leave,omitempty"` // groups, not commands
-	Join   []interest       `json:"join,omitempty"`
-	// Durable are the IDs of those of Add that are.
-	Durable []string `json:"durable,omitempty"`
-}
-
-// newCatalogue says that these are executed.
-func newCatalogue(defs []bus.Definition) catalogue {
-	c := catalogue{Add: defs}
-	for _, def := range defs {
-		if def.Durable {
-			c.Durable = append(c.Durable, def.ID)
-		}
-	}
-	return c
-}
-
-// split cuts definitions into lists whose JSON stays within maxPart, as far as single ones do. It returns at least one.
-func split(defs []bus.Definition) [][]bus.Definition {
-	var parts [][]bus.Definition
-	size, start := 0, 0
-	for i := range defs {
-		n := sizeOf(&defs[i])
-		if size+n > maxPart && i > start {
-			parts = append(parts, defs[start:i])
-			size, start = 0, i
-		}
-		size += n
-	}
-	return append(parts, defs[start:])
-}
-
-// sizeOf bounds the JSON of a definition, but for what has to be escaped.
-func sizeOf(d *bus.Definition) int {
-	n := 2*len(d.ID) + len(d.Description) + 64
-	if d.Schema != nil {
-		n += len(d.Schema.Request) + len(d.Schema.Response) + 64
-	}
-	return n
-}
-
-// encode is json.Marshal for what always encodes: definitions were decoded before.
-func encode(v any) []byte {
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic("pairing: " + err.Error())
-	}
-	return data
 }

@@ -1,0 +1,284 @@
+package pairing_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/memory"
+	"github.com/leatbus/leat/pairing"
+)
+
+// forge makes a notice of a fleet, as somebody else may write it.
+func forge(id, session, kind, body string, more ...string) *message.Message {
+	m := message.NewMessage(bus.NewID(), []byte(body))
+	m.Metadata = message.Metadata{"leat-fleet-from": id, "leat-fleet-session": session, "leat-fleet-kind": kind}
+	for i := 0; i < len(more); i += 2 {
+		m.Metadata["leat-fleet-"+more[i]] = more[i+1]
+	}
+	return m
+}
+
+// say publishes what was forged.
+func say(t *testing.T, m *member, topic string, messages ...*message.Message) {
+	t.Helper()
+	require.NoError(t, m.line.PubSub.Publish("test."+topic, messages...))
+	synctest.Wait()
+}
+
+func sessionAt(at time.Time) string { return strconv.FormatInt(at.UnixMicro(), 36) + "-forged" }
+
+// topicsOf counts what a process publishes, by topic.
+func topicsOf(m *member) func() map[string]int {
+	counts := make(map[string]int)
+	m.line.set(func() {
+		m.line.hold = func(topic string) bool { // called under the line's lock, and holds nothing
+			counts[topic]++
+			return false
+		}
+	})
+	return func() map[string]int {
+		m.line.mu.Lock()
+		defer m.line.mu.Unlock()
+		taken := make(map[string]int, len(counts))
+		for topic, n := range counts {
+			taken[topic] = n
+		}
+		clear(counts)
+		return taken
+	}
+}
+
+// TestRule24AForgedProcessCostsNothing: 20,000 beats of processes that do not exist make no member, no goroutine and no inbox.
+func TestRule24AForgedProcessCostsNothing(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"beat", "hello", "change"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+				published := topicsOf(caller)
+				before := runtime.NumGoroutine()
+				var all []*message.Message
+				for i := range 20_000 {
+					all = append(all, forge("fake-"+strconv.Itoa(i), sessionAt(time.Now()), kind, "{}", "version", "2"))
+				}
+				say(t, caller, "discovery", all...)
+				require.Len(t, caller.fleet.Members(), 1)
+				require.LessOrEqual(t, runtime.NumGoroutine(), before+1000, "others' tests run too")
+				sent := published()
+				require.LessOrEqual(t, sent["test.discovery"], 64, "they are welcomed in few messages")
+				time.Sleep(30 * time.Second)
+				for topic := range published() {
+					require.NotContains(t, topic, "fake")
+				}
+				require.Len(t, caller.fleet.Members(), 1)
+				got, err := caller.ExecuteRaw(context.Background(), "echo", json.RawMessage("1"))
+				require.NoError(t, err)
+				require.Equal(t, "1", string(got))
+			})
+		})
+	}
+}
+
+// TestRule24MembersAreBounded: also those that know the process's session.
+func TestRule24MembersAreBounded(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{MaxMembers: 10}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		self := sessionOf(t, team[0], "caller")
+		for i := range 100 {
+			say(t, caller, "inbox.caller", forge("fake-"+strconv.Itoa(i), sessionAt(time.Now()), "ask", "", "to", self))
+		}
+		require.Len(t, caller.fleet.Members(), 10)
+		require.EqualValues(t, 91, caller.fleet.Stats().Refused)
+		time.Sleep(10 * time.Second)
+		require.Len(t, caller.fleet.Members(), 1, "they are forgotten when they are silent")
+		late := join(t, caller.line.PubSub, "late", pairing.FleetOptions{})
+		synctest.Wait()
+		require.Len(t, caller.fleet.Members(), 2)
+		late.end(t)
+	})
+}
+
+// TestRule26NoOneMessageEndsAProcess: not one under its own ID, and not one under the ID of another, from now or from the future.
+func TestRule26NoOneMessageEndsAProcess(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{time.Millisecond, time.Second, time.Hour, 100 * 365 * 24 * time.Hour} {
+		for _, kind := range []string{"beat", "hello", "change", "flush"} {
+			t.Run(fmt.Sprintf("%s %v ahead", kind, ahead), func(t *testing.T) {
+				t.Parallel()
+				bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+					topic := "discovery"
+					if kind == "flush" {
+						topic = "events"
+					}
+					results := calling(caller, "wait", 3)
+					synctest.Wait()
+					time.Sleep(time.Second)
+					for _, id := range []string{"caller", "worker-0"} {
+						say(t, caller, topic, forge(id, sessionAt(time.Now().Add(ahead)), kind, "", "version", "7"))
+					}
+					time.Sleep(20 * time.Second)
+					synctest.Wait()
+					for _, m := range append(team, caller) {
+						require.NoError(t, m.fleet.Err())
+						require.Len(t, m.fleet.Members(), 1)
+					}
+					require.Empty(t, results, "the calls go on")
+				})
+			})
+		}
+	}
+}
+
+// TestRule26ALaterLifeTakesOver: the process that was restarted under its ID is the one that stays, and its calls end.
+func TestRule26ALaterLifeTakesOver(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		results := calling(caller, "wait", 3)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		again := join(t, caller.line.PubSub, "worker-0", pairing.FleetOptions{})
+		synctest.Wait()
+		<-team[0].fleet.Done()
+		require.ErrorContains(t, team[0].fleet.Err(), "same ID")
+		for range 3 {
+			require.Error(t, (<-results).err)
+		}
+		require.NoError(t, again.fleet.Err())
+		require.Len(t, caller.fleet.Members(), 1)
+		again.end(t)
+	})
+}
+
+// TestRule26LiesAboutVersionsAreOver: one change that claims a version which is not there makes the process ask, and not for ever;
+// what the other one says then counts.
+func TestRule26LiesAboutVersionsAreOver(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"9223372036854775807", "4611686018427387904", "9007199254740993", "1000000", "1000", "-1", "-9223372036854775808"} {
+		for _, kind := range []string{"change", "beat", "list"} {
+			t.Run(kind+" "+version, func(t *testing.T) {
+				t.Parallel()
+				bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+					worker := sessionOf(t, caller, "worker-0")
+					published := topicsOf(caller)
+					if kind == "list" {
+						say(t, caller, "inbox.caller", forge("worker-0", worker, kind, `{"add":[{"id":"lie"}]}`, "version", version, "part", "1/1",
+							"to", sessionOf(t, team[0], "caller")))
+					} else {
+						say(t, caller, "discovery", forge("worker-0", worker, kind, `{}`, "version", version))
+					}
+					require.LessOrEqual(t, published()["test.inbox.worker-0"], 3)
+					time.Sleep(time.Minute)
+					letters := published()["test.inbox.worker-0"]
+					require.LessOrEqual(t, letters, 10, "of a minute, clocks included")
+					serve(t, team[0], "new", func(context.Context, json.RawMessage) (json.RawMessage, error) { return nil, nil })
+					require.True(t, team[0].Unregister("echo"))
+					time.Sleep(3 * time.Second)
+					synctest.Wait()
+					require.Equal(t, []string{"new", "wait"}, caller.fleet.Members()[0].Commands, "the truth is heard")
+				})
+			})
+		}
+	}
+}
+
+// TestRule26ForgedChangesArePaced: however many lies there are, there are few questions, and few lists.
+func TestRule26ForgedChangesArePaced(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		worker, self := sessionOf(t, caller, "worker-0"), sessionOf(t, team[0], "caller")
+		asks, lists := topicsOf(caller), topicsOf(team[0])
+		for i := range 600 {
+			for range 10 {
+				say(t, caller, "discovery", forge("worker-0", worker, "change", `{}`, "version", strconv.Itoa(1000+i)))
+				say(t, caller, "inbox.worker-0", forge("caller", self, "ask", "", "to", worker))
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.LessOrEqual(t, asks()["test.inbox.worker-0"], 30)
+		require.LessOrEqual(t, lists()["test.inbox.caller"], 600*promptLists+30, "at most some each tenth of a second")
+		time.Sleep(7 * time.Second)
+		require.Equal(t, []string{"echo", "wait"}, caller.fleet.Members()[0].Commands)
+	})
+}
+
+const promptLists = 3
+
+// TestRule26GapsAreConfirmed: a beat that says that the sender's inbox has lost something ends no calls; its answer does.
+func TestRule26GapsAreConfirmed(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, _ []*member, _ []*atomic.Int64) {
+		results := calling(caller, "wait", 3)
+		synctest.Wait()
+		for _, gaps := range []string{"1", "1000", "9223372036854775807"} {
+			say(t, caller, "discovery", forge("worker-0", sessionOf(t, caller, "worker-0"), "beat", "", "gaps", gaps, "version", "3"))
+			time.Sleep(5 * time.Second)
+		}
+		require.Empty(t, results)
+	})
+}
+
+// TestRule26NamesOfProcessesAreChecked: where they come from, and before they become part of a topic.
+func TestRule26NamesOfProcessesAreChecked(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		self := sessionOf(t, team[0], "caller")
+		bad := []string{"a b", "a.*", ">", "a/b", "é", "a\nb", strings.Repeat("x", 129), "a%20b"}
+		for _, id := range bad {
+			say(t, caller, "discovery", forge(id, sessionAt(time.Now()), "beat", ""))
+			say(t, caller, "inbox.caller", forge(id, sessionAt(time.Now()), "ask", "", "to", self))
+			say(t, caller, "inbox.caller", forge("fine", "1-"+id, "ask", "", "to", self))
+		}
+		require.EqualValues(t, 3*len(bad), caller.fleet.Stats().Rejected)
+		require.Len(t, caller.fleet.Members(), 1)
+	})
+}
+
+// TestRule27WhatIsNotKnownIsSkipped: kinds and fields of a later version cost nothing.
+func TestRule27WhatIsNotKnownIsSkipped(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		worker, self := sessionOf(t, caller, "worker-0"), sessionOf(t, team[0], "caller")
+		say(t, caller, "inbox.caller", forge("worker-0", worker, "telepathy", "{", "to", self))
+		say(t, caller, "discovery", forge("worker-0", worker, "change", `{"add":[{"id":"x","colour":1}],"flags":[1]}`, "version", "4", "mood", "good"))
+		require.EqualValues(t, 1, caller.fleet.Stats().Unknown)
+		require.Zero(t, caller.fleet.Stats().Rejected)
+		require.Contains(t, caller.fleet.Members()[0].Commands, "x")
+	})
+}
+
+// TestFleetListsWithManyDurableIDs: a list that repeats each ID among the durable ones is read in time that grows with its length.
+func TestFleetListsWithManyDurableIDs(t *testing.T) {
+	t.Parallel()
+	const count = 20_000
+	ps := memory.New(memory.Options{})
+	m := join(t, ps, "reader", pairing.FleetOptions{})
+	other := join(t, ps, "other", pairing.FleetOptions{})
+	require.Eventually(t, func() bool { return len(m.fleet.Members()) == 1 && len(other.fleet.Members()) == 1 }, 10*time.Second, time.Millisecond)
+	var add, durable []string
+	for i := range count {
+		add = append(add, fmt.Sprintf(`{"id":"a.name.that.is.as.long.as.names.may.well.be.%08d.added"}`, i))
+		durable = append(durable, fmt.Sprintf(`"a.name.that.is.as.long.as.names.may.well.be.%08d.other"`, i))
+	}
+	session := m.fleet.Members()[0].Session
+	began := time.Now()
+	body := `{"add":[` + strings.Join(add, ",") + `],"durable":[` + strings.Join(durable, ",") + `]}`
+	require.NoError(t, ps.Publish("test.inbox.reader", forge("other", session, "list", body, "version", "9", "part", "1/1",
+		"to", sessionOf(t, other, "reader"))))
+	require.Eventually(t, func() bool { return m.fleet.Stats().Commands == count }, 10*time.Second, time.Millisecond)
+	require.Less(t, time.Since(began), 5*time.Second)
+	m.end(t)
+	other.end(t)
+	require.NoError(t, ps.Close())
+}
