@@ -62,6 +62,7 @@ func fleetGroups() []fleetGroup {
 		{"departures", fleetDepartures()},
 		{"life_cycle", fleetLife()},
 		{"redelivery", fleetRedelivery()},
+		{"keys", fleetKeys()},
 	}
 }
 
