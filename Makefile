@@ -1,6 +1,7 @@
 .DEFAULT_GOAL := help
 SPEC ?=
 FUZZTIME ?= 20s
+SOAK ?= 1h
 
 .PHONY: help
 help: ## show this
@@ -35,6 +36,10 @@ fuzz: ## each fuzz target for FUZZTIME
 .PHONY: cover
 cover: ## coverage per package
 	go test -cover ./... | awk '{print}'
+
+.PHONY: soak
+soak: ## everything at once for SOAK, default an hour: a table, and a verdict
+	go run ./bench/cmd/leatsoak -for $(SOAK)
 
 .PHONY: bench
 bench: ## leat beside its peers, as tables
