@@ -49,18 +49,40 @@ func (repositoryStore) Release(context.Context, string) error { return nil }
 // DedupeOptions tunes [Dedupe]. The zero value works. The functions are called on the message's goroutine, several at
 // once if messages come so, and must not block.
 type DedupeOptions struct {
+	// InFlight is what becomes of a second delivery that comes while the first is being handled. Default WaitInFlight.
+	InFlight InFlight
 	// OnDuplicate is told of each message that is dropped; a counter's increment fits. Default: nothing.
 	OnDuplicate func(*message.Message)
 	// OnCommitError is told when the handler has succeeded and the store fails to confirm the key. Default: nothing.
 	OnCommitError func(*message.Message, error)
 }
 
+// InFlight is a policy of [DedupeOptions].
+type InFlight int
+
+const (
+	// WaitInFlight lets the second delivery wait for the first: if that succeeds the second is a duplicate, if it fails
+	// the second runs. It waits for at most the message's context, whose error it then returns.
+	WaitInFlight InFlight = iota
+	// NackInFlight returns [ErrInFlight] at once, so that the second delivery is nacked, and comes again.
+	NackInFlight
+)
+
+// ErrInFlight is what [Dedupe] returns for a delivery whose key is being handled, with [NackInFlight].
+var ErrInFlight = errors.New("bus: dedupe: the first delivery is being handled")
+
 // Dedupe returns a middleware that runs the handler once per key, for as long as store remembers it. A nil key takes the
 // message's UUID; a message whose key is empty passes through. At most one options struct is taken. It panics if store
 // is nil. Whoever made store closes it.
 //
-// The key is reserved before the handler runs. A duplicate ends without the handler and without a message: (nil, nil). A
-// handler that fails, panics or exits its goroutine releases the key, so that a retry is let through; the panic goes on.
+// The key is reserved before the handler runs. A duplicate ends without the handler and without a message: (nil, nil),
+// which acknowledges it. A delivery is one only when the first has succeeded: while that is being handled, a second one
+// waits or is refused, as [DedupeOptions.InFlight] says. That holds for deliveries through this middleware, and through
+// any other one of this process with the same [TTLStore]. Of a key that another process has reserved, in a store that
+// they share, nothing more is known: there a second delivery ends at once. A handler must not go through the
+// middleware again with its own key: it would wait for itself.
+//
+// A handler that fails, panics or exits its goroutine releases the key, so that a retry is let through; the panic goes on.
 // One that succeeds commits it, and its messages are returned even if Commit fails: the work is done, the reservation
 // stands, and an error would bring a redelivery that is then dropped as a duplicate.
 //
@@ -73,22 +95,32 @@ func Dedupe(store Store, key func(*message.Message) string, opts ...DedupeOption
 	if len(opts) > 1 {
 		panic("bus: Dedupe: more than one DedupeOptions")
 	}
-	d := deduper{store: store, key: key}
+	d := &deduper{store: store, key: key}
 	if len(opts) == 1 {
 		d.opts = opts[0]
+	}
+	if d.opts.InFlight < WaitInFlight || d.opts.InFlight > NackInFlight {
+		panic("bus: Dedupe: unknown InFlight")
+	}
+	d.flights = new(flights)
+	if s, ok := store.(*TTLStore); ok {
+		d.flights = &s.flights
 	}
 	if d.key == nil {
 		d.key = func(msg *message.Message) string { return msg.UUID }
 	}
-	return func(next message.HandlerFunc) message.HandlerFunc {
-		return func(msg *message.Message) ([]*message.Message, error) { return d.handle(msg, next) }
-	}
+	return d.wrap
 }
 
 type deduper struct {
-	store Store
-	key   func(*message.Message) string
-	opts  DedupeOptions
+	store   Store
+	key     func(*message.Message) string
+	opts    DedupeOptions
+	flights *flights // nil where deliveries come one at a time
+}
+
+func (d *deduper) wrap(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) { return d.handle(msg, next) }
 }
 
 func (d *deduper) handle(msg *message.Message, next message.HandlerFunc) ([]*message.Message, error) {
@@ -96,25 +128,62 @@ func (d *deduper) handle(msg *message.Message, next message.HandlerFunc) ([]*mes
 	if key == "" {
 		return next(msg)
 	}
+	if d.flights == nil {
+		produced, _, err := d.first(key, msg, next)
+		return produced, err
+	}
+	for {
+		other := d.flights.begin(key)
+		if other == nil {
+			return d.fly(key, msg, next)
+		}
+		if d.opts.InFlight == NackInFlight {
+			return nil, ErrInFlight
+		}
+		select {
+		case <-other.landed:
+		case <-msg.Context().Done():
+			return nil, fmt.Errorf("bus: dedupe: wait for the first delivery: %w", msg.Context().Err())
+		}
+		if other.ok {
+			d.duplicate(msg)
+			return nil, nil
+		}
+	}
+}
+
+// fly is first for a delivery that others may wait for. They are let go however it ends.
+func (d *deduper) fly(key string, msg *message.Message, next message.HandlerFunc) (produced []*message.Message, err error) {
+	ok := false
+	defer func() { d.flights.end(key, ok) }()
+	produced, ok, err = d.first(key, msg, next)
+	return produced, err
+}
+
+func (d *deduper) duplicate(msg *message.Message) {
+	if d.opts.OnDuplicate != nil {
+		d.opts.OnDuplicate(msg)
+	}
+}
+
+// first handles a delivery while no other one of its key is, and reports whether the key is settled.
+func (d *deduper) first(key string, msg *message.Message, next message.HandlerFunc) (produced []*message.Message, settled bool, err error) {
 	ctx := msg.Context()
 	fresh, err := d.store.Reserve(ctx, key)
 	if err != nil {
-		return nil, fmt.Errorf("bus: dedupe: reserve key: %w", err)
+		return nil, false, fmt.Errorf("bus: dedupe: reserve key: %w", err)
 	}
 	if !fresh {
-		if d.opts.OnDuplicate != nil {
-			d.opts.OnDuplicate(msg)
-		}
-		return nil, nil
+		d.duplicate(msg)
+		return nil, true, nil
 	}
-	produced, err := d.run(ctx, key, msg, next)
-	if err != nil {
-		return produced, err
+	if produced, err = d.run(ctx, key, msg, next); err != nil {
+		return produced, false, err
 	}
 	if err := d.store.Commit(d.settling(ctx), key); err != nil && d.opts.OnCommitError != nil {
 		d.opts.OnCommitError(msg, fmt.Errorf("bus: dedupe: commit key: %w", err))
 	}
-	return produced, nil
+	return produced, true, nil
 }
 
 // settling is ctx for Commit and Release: an ack cancels the message's context, and they come after it. Stores in

@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -152,21 +153,103 @@ func TestDedupeCommitsOnSuccess(t *testing.T) {
 	})
 }
 
-func TestDedupeDropsWhileTheFirstIsInFlight(t *testing.T) {
+// A second delivery is not acknowledged as done before the first has succeeded.
+func TestDedupeOfADeliveryWhileTheFirstIsInFlight(t *testing.T) {
 	t.Parallel()
-	started, finish := make(chan struct{}), make(chan struct{})
-	h := bus.Dedupe(newStore(t, time.Hour), nil)(func(*message.Message) ([]*message.Message, error) {
-		close(started) // a second run would panic
-		<-finish
-		return nil, nil
+	type outcome struct {
+		produced []*message.Message
+		err      error
+	}
+	// flight returns a handler whose first run waits for its result, and deliveries to it.
+	flight := func(t *testing.T, opts bus.DedupeOptions, store bus.Store, twice bool) (first chan error, deliver func(context.Context) chan outcome, runs *atomic.Int32) {
+		first, runs = make(chan error), new(atomic.Int32)
+		handler := func(*message.Message) ([]*message.Message, error) {
+			if runs.Add(1) > 1 {
+				return []*message.Message{newMessage("second")}, nil
+			}
+			err := <-first
+			if errors.Is(err, context.DeadlineExceeded) {
+				panic("handler")
+			}
+			return nil, err
+		}
+		hs := []message.HandlerFunc{bus.Dedupe(store, nil, opts)(handler)}
+		hs = append(hs, hs[0])
+		if twice {
+			hs[1] = bus.Dedupe(store, nil, opts)(handler)
+		}
+		n := 0
+		return first, func(ctx context.Context) chan outcome {
+			h := hs[n%2]
+			n++
+			out := make(chan outcome, 1)
+			go func() {
+				defer func() {
+					if v := recover(); v != nil {
+						out <- outcome{nil, fmt.Errorf("panic: %v", v)}
+					}
+				}()
+				m := newMessage("1")
+				m.SetContext(ctx)
+				produced, err := h(m)
+				out <- outcome{produced, err}
+			}()
+			synctest.Wait()
+			return out
+		}, runs
+	}
+	for _, twice := range []bool{false, true} {
+		for name, fails := range map[string]error{"succeeds": nil, "fails": errHandler, "panics": context.DeadlineExceeded} {
+			t.Run(fmt.Sprintf("the first %s, two middlewares: %t", name, twice), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					var dropped atomic.Int32
+					opts := bus.DedupeOptions{OnDuplicate: func(*message.Message) { dropped.Add(1) }}
+					first, deliver, runs := flight(t, opts, newStore(t, time.Hour), twice)
+					a, b, c := deliver(t.Context()), deliver(t.Context()), deliver(t.Context())
+					require.Empty(t, b, "the second waits")
+					require.EqualValues(t, 1, runs.Load())
+					first <- fails
+					if fails == nil {
+						require.NoError(t, (<-a).err)
+						require.Equal(t, outcome{}, <-b)
+						require.Equal(t, outcome{}, <-c)
+						require.EqualValues(t, 2, dropped.Load())
+						return
+					}
+					require.Error(t, (<-a).err)
+					got := append((<-b).produced, (<-c).produced...)
+					require.Len(t, got, 1, "one of them runs")
+					require.EqualValues(t, 2, runs.Load())
+					require.EqualValues(t, 1, dropped.Load())
+				})
+			})
+		}
+	}
+	t.Run("nacked", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			first, deliver, runs := flight(t, bus.DedupeOptions{InFlight: bus.NackInFlight}, &brokenStore{}, false)
+			a := deliver(t.Context())
+			require.ErrorIs(t, (<-deliver(t.Context())).err, bus.ErrInFlight)
+			first <- nil
+			require.NoError(t, (<-a).err)
+			require.EqualValues(t, 1, runs.Load())
+		})
 	})
-	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = h(newMessage("1")) })
-	<-started
-	_, err := h(newMessage("1"))
-	require.NoError(t, err)
-	close(finish)
-	wg.Wait()
+	t.Run("its context ends", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			first, deliver, _ := flight(t, bus.DedupeOptions{}, newStore(t, time.Hour), false)
+			a := deliver(t.Context())
+			ctx, cancel := context.WithCancel(t.Context())
+			b := deliver(ctx)
+			cancel()
+			require.ErrorIs(t, (<-b).err, context.Canceled)
+			first <- nil
+			require.NoError(t, (<-a).err)
+		})
+	})
 }
 
 func TestDedupeConcurrentHandlersRunOnce(t *testing.T) {

@@ -40,7 +40,8 @@ func (b *Bus) inbound(l *Link) message.HandlerFunc {
 // events by ID, for the whole bus and in one step with being queued.
 func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerFunc {
 	counted := DedupeOptions{OnDuplicate: func(*message.Message) { b.dropped.Add(1) }}
-	request := Dedupe(received{requests}, envelopeID, counted)(h)
+	d := &deduper{store: received{requests}, key: envelopeID, opts: counted} // a link's requests come one at a time
+	request := d.wrap(h)
 	return func(m *message.Message) ([]*message.Message, error) {
 		d, ok := DeliveryFrom(m.Context())
 		switch {

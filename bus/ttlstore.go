@@ -62,6 +62,8 @@ type TTLStore struct {
 	max    int64
 	keys   atomic.Int64 // remembered, expired ones included that are not removed yet
 
+	flights flights // of the middleware that has this store
+
 	armed atomic.Bool // the timer runs, or has fired and its sweep has not begun; set under mu
 
 	mu       sync.Mutex // guards closed and timer
