@@ -16,7 +16,7 @@ const (
 	keySent    = "leat-sent"    // by the sender's clock
 	keyEcho    = "leat-echo"    // leat-sent of what is answered, by the receiver's clock
 	keyGot     = "leat-got"     // when that came, by the sender's clock
-	keyExpires = "leat-expires" // requests: when the caller stops waiting, by the sender's clock
+	keyExpires = "leat-expires" // requests: when the caller stops waiting; events: when they stop being relayed; by the sender's clock
 )
 
 // clock knows how far the peer's clock is ahead of the own one, and how sure that is.

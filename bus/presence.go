@@ -143,6 +143,8 @@ func (p *presence) timed(d *Delivery, now int64) (bool, error) {
 	switch e.Type {
 	case ListResponse, Ping:
 		return true, p.clock.take(md, now)
+	case Event:
+		return p.takeAge(e, md, now)
 	case ExecuteRequest:
 		expires, err := parseTime(md, keyExpires)
 		if err != nil || expires == 0 {

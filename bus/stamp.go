@@ -31,6 +31,8 @@ func (p *presence) stamp(it *outItem) error {
 		}
 	case Ping:
 		p.clock.put(md, p.micros())
+	case Event:
+		p.stampAge(it, md)
 	case ExecuteRequest:
 		if it.life > 0 {
 			left := min(it.life-(time.Since(p.link.made)-it.born), maxLeft)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -15,7 +16,8 @@ type line struct {
 	latency, jitter time.Duration // how long a message is on its way
 	service         time.Duration // how long Publish takes
 	ordered         bool
-	bare            bool // it carries no metadata
+	bare            bool          // it carries no metadata
+	carried         *atomic.Int64 // counts messages; or nil
 
 	mu    sync.Mutex
 	rand  *rand.Rand
@@ -31,6 +33,9 @@ type parcel struct {
 func (l *line) Publish(_ string, messages ...*message.Message) error {
 	for _, m := range messages {
 		time.Sleep(l.service)
+		if l.carried != nil {
+			l.carried.Add(1)
+		}
 		c := message.NewMessage(m.UUID, m.Payload)
 		if !l.bare {
 			for k, v := range m.Metadata {
@@ -56,6 +61,13 @@ func (l *line) Publish(_ string, messages ...*message.Message) error {
 		}
 	}
 	return nil
+}
+
+// slow makes all that is published from now on take that long.
+func (l *line) slow(latency time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.latency = latency
 }
 
 func (l *line) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
