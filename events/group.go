@@ -120,6 +120,20 @@ func (h *Hub) decide(ev *event, served []string) *bus.GroupSet {
 	return ev.groups
 }
 
+// missed counts the groups for which this process was picked, and that have no listener in it any more: the last one has
+// closed while the event was on its way. served are those of this hub; there may be others behind its links. The sequence is held.
+func (h *Hub) missed(ev *event, served []string) {
+	in := h.attendance.serving(ev.name, served)
+	for _, name := range *ev.groups {
+		if in.Has(name) {
+			continue
+		}
+		if n := h.unserved.Add(1); n&(n-1) == 0 {
+			go h.log.Warn("event for a group that has no listener here any more", "event", ev.name, "group", name, "unserved", n)
+		}
+	}
+}
+
 // groupsFor returns what an event says about groups on a link. Beyond one that
 // leaves the process, and not to a fleet, every registry is its own.
 func groupsFor(l *bus.Link, groups *bus.GroupSet) *bus.GroupSet {

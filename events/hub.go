@@ -39,7 +39,7 @@ type Hub struct {
 	ctx    context.Context // of listener runs; ends at Close
 	cancel context.CancelFunc
 
-	emitted, received, dropped, spent, refused, panics, misfits atomic.Uint64
+	emitted, received, dropped, spent, refused, unserved, panics, misfits atomic.Uint64
 
 	attendance attendance
 
@@ -280,7 +280,7 @@ func (h *Hub) deliver(ev *event) (served []string) {
 		l.push(item{event: ev})
 	})
 	if len(grouped) > 0 {
-		served = h.divide(ev, grouped, h.decides(ev))
+		served = h.divide(ev, grouped, ev.groups != nil || h.decides(ev))
 		clear(grouped)
 	}
 	h.grouped = grouped[:0]
@@ -345,6 +345,9 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: int32(min(e.Depth, maxDepth-1)), metadata: e.Metadata, groups: r.groups(e)}
 	ev.measure()
 	served := r.h.deliver(ev)
+	if ev.groups != nil && len(*ev.groups) > 0 && r.link.Understands(dividing) {
+		r.h.missed(ev, served)
+	}
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
 		r.h.fanOut(ev, served, r.link, *e)
 	} else {
@@ -407,6 +410,7 @@ type Stats struct {
 	Dropped   uint64 // for a listener or a link whose queue was full, or that closed
 	Overtaken uint64 // from peers, but dropped, because a later one of their emitter had come over another link
 	Spent     uint64 // from peers, but not relayed to others, because EventTTL or MaxHops was used up
+	Unserved  uint64 // events for a group, for which a fleet had picked this process, when it had no listener of the group any more
 	Refused   uint64 // what a peer said about groups of listeners and may not say: it is in another process, or said too much
 	Misfits   uint64 // payloads that did not fit a typed listener
 	Panics    uint64 // of listeners
@@ -415,7 +419,7 @@ type Stats struct {
 // Stats returns the counters.
 func (h *Hub) Stats() Stats {
 	s := Stats{Emitted: h.emitted.Load(), Received: h.received.Load(), Dropped: h.dropped.Load(),
-		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken, Spent: h.spent.Load(), Refused: h.refused.Load()}
+		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken, Spent: h.spent.Load(), Refused: h.refused.Load(), Unserved: h.unserved.Load()}
 	all, _ := h.listeners()
 	for _, l := range all {
 		s.Listeners++
