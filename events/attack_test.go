@@ -3,10 +3,15 @@ package events_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -94,4 +99,68 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// Listeners with the policy Block that emit to each other go on when all of them are full: what is dropped for it is
+// counted, and it is logged.
+func TestRule23BlockingListenersThatEmitInACircleDoNotStop(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 2, 5} {
+		var out lockedBuffer
+		h, _ := newHub(t, bus.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		const rounds = 200
+		var runs atomic.Int64
+		done := make(chan struct{})
+		opts := events.ListenOptions{QueueSize: 4, Overflow: events.Block}
+		for i := range n {
+			_, err := h.ListenRaw(fmt.Sprint("e.", i), func(ctx context.Context, _ string, _ json.RawMessage) {
+				if runs.Add(1) == rounds {
+					close(done)
+				}
+				if runs.Load() >= rounds {
+					return
+				}
+				for range 3 {
+					if err := h.EmitRaw(ctx, fmt.Sprint("e.", (i+1)%n), nil); err != nil {
+						t.Error(err)
+					}
+				}
+			}, opts)
+			require.NoError(t, err)
+		}
+		emit(t, h, "e.0", "")
+		await(t, done)
+		require.NoError(t, ignoreUnhandled(h.Flush(within(t))))
+		s := h.Stats()
+		require.EqualValues(t, s.Emitted, uint64(runs.Load())+s.Dropped, "each event ran or was counted")
+		require.Positive(t, s.Dropped)
+		if n > 1 {
+			require.Eventually(t, func() bool { return strings.Contains(out.String(), "emit to each other") }, patience, time.Millisecond)
+		}
+	}
+}
+
+func ignoreUnhandled(err error) error {
+	if errors.Is(err, events.ErrUnhandled) {
+		return nil
+	}
+	return err
+}
+
+// lockedBuffer is a buffer for loggers.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

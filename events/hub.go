@@ -39,7 +39,7 @@ type Hub struct {
 	ctx    context.Context // of listener runs; ends at Close
 	cancel context.CancelFunc
 
-	emitted, received, dropped, spent, refused, unserved, panics, misfits atomic.Uint64
+	emitted, received, dropped, spent, refused, unserved, circles, panics, misfits atomic.Uint64
 
 	attendance attendance
 

@@ -22,6 +22,10 @@ const (
 	// Block makes a local emitter wait for room, also where another listener
 	// of the same group would get the event. Events from peers cannot
 	// wait, since that would hold up the link: for them it is DropOldest.
+	// Neither can a listener that emits, with the ctx of its run, to itself, or
+	// to others that wait for it in the same way: there it is DropOldest too,
+	// counted, and logged. Emitters whose ctx is not that of the run are
+	// waited for like any other: a circle of these stops until a ctx ends.
 	Block
 )
 
@@ -63,6 +67,8 @@ type Listener struct {
 	opts ListenOptions
 	run  func(context.Context, *event)
 	ctx  context.Context
+
+	waitsFor atomic.Pointer[Listener] // the full one that an emitter in a run of this one waits for; or nil
 
 	handled, dropped atomic.Uint64
 	logged           atomic.Int64 // when a drop was logged last, Unix nanoseconds

@@ -170,9 +170,41 @@ func (l *Listener) release() {
 // awaitRoom returns nil if an emitter need not wait, which is the listener self or none; else a channel that is
 // closed when it is worth another look.
 func (l *Listener) awaitRoom(self *Listener) <-chan struct{} {
-	if self == l {
-		return nil // it cannot wait for itself
+	room := l.full()
+	switch {
+	case self == nil:
+	case room == nil:
+		self.waitsFor.CompareAndSwap(l, nil)
+	case l.waitWouldNotEnd(self):
+		return nil
 	}
+	return room
+}
+
+// waitWouldNotEnd reports whether a run of self, if it waited for room here, would wait for itself: at once, or over
+// others that wait already. It notes that self waits, before it looks, so that one of two that do it at once sees it.
+func (l *Listener) waitWouldNotEnd(self *Listener) bool {
+	self.waitsFor.Store(l)
+	for other, steps := l, 0; other != nil && steps < maxCircle; other, steps = other.waitsFor.Load(), steps+1 {
+		if other != self {
+			continue
+		}
+		self.waitsFor.Store(nil)
+		if n := l.hub.circles.Add(1); steps > 0 && n&(n-1) == 0 {
+			// The sequence may be held, and a logger is user code.
+			go l.hub.log.Warn("listeners with the policy Block emit to each other and are all full: the oldest event is dropped",
+				"pattern", l.pattern.String(), "from", self.pattern.String(), "listeners", steps+1)
+		}
+		return true
+	}
+	return false
+}
+
+// maxCircle bounds the listeners of a circle that is looked for.
+const maxCircle = 1000
+
+// full returns nil if there is room, or none is needed; else a channel that is closed when it is worth another look.
+func (l *Listener) full() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.hasSpace() {

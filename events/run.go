@@ -40,6 +40,7 @@ func (l *Listener) loop() {
 // handle runs the listener's function for one event.
 func (l *Listener) handle(ev *event) {
 	defer l.hub.bus.End()
+	defer l.waitsFor.Store(nil)
 	defer func() {
 		if v := recover(); v != nil {
 			l.hub.panics.Add(1)

@@ -24,6 +24,12 @@ type Overflow int
 const (
 	// Block makes Publish wait for room: until the queue has drained, the
 	// subscription has ended, the message's own context is done, or Close.
+	//
+	// A subscriber that publishes more than one message for each that it gets,
+	// to a topic that leads back to it, fills all queues on that way and then
+	// waits for itself for ever, as such a circle of Go channels does. After
+	// 10 s it is logged that a publisher waits. Use Fail, a ctx with a
+	// deadline, or a goroutine of its own for what is published.
 	Block Overflow = iota
 
 	// Fail makes Publish return [ErrFull] at once.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -122,6 +123,7 @@ func (t *topic) publishByTurn(call context.Context, closing <-chan struct{}, msg
 		return 0, err
 	}
 	defer func() { <-t.turn }()
+	var stuck *time.Timer
 	for {
 		t.mu.Lock()
 		n, err := t.accept(msgs[done:])
@@ -132,10 +134,22 @@ func (t *topic) publishByTurn(call context.Context, closing <-chan struct{}, msg
 		if enough {
 			return done, err
 		}
+		if stuck == nil {
+			stuck = time.AfterFunc(stuckAfter, t.sayStuck)
+			defer stuck.Stop()
+		}
 		if err := t.await(call, closing, msgs[done], nil, t.room); err != nil {
 			return done, err
 		}
 	}
+}
+
+// stuckAfter is how long a publisher waits for room before that is logged.
+const stuckAfter = 10 * time.Second
+
+func (t *topic) sayStuck() {
+	t.opts.Logger.Warn("publisher waits for room: a subscriber is slow, or publishes itself to a full topic that leads back to it",
+		"topic", t.name, "waited", stuckAfter)
 }
 
 // await takes the turn or waits for room, whichever channel is not nil.
