@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,6 +17,7 @@ import (
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/internal/logging"
+	"github.com/leatbus/leat/internal/mac"
 )
 
 // Defaults of [RepliesOptions].
@@ -34,6 +36,11 @@ type RepliesOptions struct {
 	// Lease is for Redis: how long after a process was last heard of another one may execute its request. It is renewed
 	// while the handler runs. Default 30 s, at least 1 ms.
 	Lease time.Duration
+	// Keys are secrets that all processes share which serve the command: a reply in the store that is signed with none of them is
+	// not taken for one, and the request is given back. The first signs. At least 16 bytes each; see bus.Channel.Keys for how
+	// to change one: an old key is dropped when the replies that it has signed have expired. Default: none, so that all who may write
+	// to the store are trusted.
+	Keys [][]byte
 	// Logger hears of replies that could not be looked up or stored. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -63,28 +70,33 @@ func (o RepliesOptions) withDefaults() (RepliesOptions, error) {
 
 // Replies keeps the replies to requests, so that one that comes again is answered and not executed: see [PostgresReplies]
 // and [RedisReplies] for what each promises. It works for requests that have a key, commands.OnceKey: those of
-// durable commands in a fleet, and all that were made with commands.WithOnce. Others pass through. A reply is kept
-// whatever it is: a handler's error too. What is kept is the first reply; the request is not compared.
+// durable commands in a fleet, and all that were made with commands.WithOnce. Others pass through. A handler's reply is kept
+// whatever it is: its error too. What no handler has seen is not kept: a request that validation or other middleware has
+// refused leaves its key free. A request with a key under which the reply to another one is kept (other JSON, however
+// it is written) is refused as invalid, and counted.
 //
 // Safe for concurrent use. It has no goroutine of its own, and is not closed.
 type Replies struct {
 	store replyStore
 	log   *slog.Logger
 
-	executed, answered, returned, unstored atomic.Uint64
+	executed, answered, conflicts, returned, unstored atomic.Uint64
 }
 
 // RepliesStats are counters of one process since its Replies was made.
 type RepliesStats struct {
 	Executed uint64 // requests whose handler has run
 	Answered uint64 // requests answered with the reply that was kept
-	Returned uint64 // requests not executed, or not for good, because the store failed: a fleet delivers them again
-	Unstored uint64 // replies that were sent and not kept, because the store failed
+	// Conflicts are requests refused because the reply to another request is kept under their key.
+	Conflicts uint64
+	Returned  uint64 // requests not executed, or not for good, because the store failed: a fleet delivers them again
+	Unstored  uint64 // replies that were sent and not kept, because the store failed
 }
 
 // Stats returns the counters.
 func (r *Replies) Stats() RepliesStats {
-	return RepliesStats{r.executed.Load(), r.answered.Load(), r.returned.Load(), r.unstored.Load()}
+	return RepliesStats{Executed: r.executed.Load(), Answered: r.answered.Load(), Conflicts: r.conflicts.Load(), Returned: r.returned.Load(),
+		Unstored: r.unstored.Load()}
 }
 
 // replyStore is where replies are kept.
@@ -112,6 +124,7 @@ type outcome struct {
 	Reason   string            `json:"reason,omitempty"`
 	Details  []byte            `json:"details,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
+	Request  string            `json:"request,omitempty"` // the hash of what it answers; empty: of an older version
 
 	produced []*message.Message // instead, where it was just made
 	err      error              // likewise
@@ -159,28 +172,43 @@ func (r *Replies) Middleware(next message.HandlerFunc) message.HandlerFunc {
 		switch {
 		case err != nil:
 			return r.unavailable(&req, err)
+		case kept != nil && kept.Request != "" && kept.Request != digest(req.Body):
+			r.conflicts.Add(1)
+			return envelope(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: req.ID, Fault: &bus.Fault{
+				Code: string(commands.InvalidRequest), Message: "the key of this request was used for another request of the command"}})
 		case kept != nil:
 			r.answered.Add(1)
 			return kept.messages(req.ID)
 		}
-		r.executed.Add(1)
 		return r.execute(m, &req, claim, next)
 	}
 }
 
 func (r *Replies) execute(m *message.Message, req *bus.Envelope, c claim, next message.HandlerFunc) (produced []*message.Message, err error) {
-	settled := false
+	settled, ctx, request := false, m.Context(), digest(req.Body)
 	defer func() {
-		if !settled { // a panic, which goes on, or runtime.Goexit
-			_, _ = c.keep(failed(&bus.Fault{Code: string(commands.Internal), Message: "handler panicked"}))
+		if settled { // else a panic, which goes on, or runtime.Goexit
+			return
 		}
+		if !commands.Ran(ctx) {
+			c.abandon()
+			return
+		}
+		r.executed.Add(1)
+		o := failed(&bus.Fault{Code: string(commands.Internal), Message: "handler panicked"})
+		o.Request = request
+		_, _ = c.keep(o)
 	}()
-	ctx := m.Context()
 	m.SetContext(c.context(ctx))
 	produced, err = next(m)
 	m.SetContext(ctx)
 	settled = true
-	o := outcome{produced: produced, err: err}
+	if !commands.Ran(ctx) { // validation has refused it, or other middleware
+		c.abandon()
+		return produced, err
+	}
+	r.executed.Add(1)
+	o := outcome{Request: request, produced: produced, err: err}
 	switch {
 	case err != nil && ctx.Err() != nil, err == nil && len(produced) == 0: // interrupted, or no reply at all
 		c.abandon()
@@ -214,15 +242,52 @@ func (r *Replies) unavailable(req *bus.Envelope, err error) ([]*message.Message,
 		Code: string(commands.ChannelDisconnected), Message: "the store of replies is not available", Unrouted: true}})
 }
 
-func encodeOutcome(o outcome) []byte {
+// digest is the hash of a request: the same for the same JSON, however it is written. Of what is none it is that of the bytes.
+func digest(body []byte) string {
+	if len(body) == 0 {
+		body = []byte("null")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber() // a large integer is not its neighbour
+	var v any
+	if d.Decode(&v) == nil {
+		if canonical, err := json.Marshal(v); err == nil {
+			body = canonical
+		}
+	}
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:])
+}
+
+// vault turns outcomes into what is kept of them, and back.
+type vault struct{ keys *mac.Keys }
+
+// signedFor is what signatures of kept replies are for.
+const signedFor = "leat reply 1"
+
+// lock returns what is kept under the key: JSON, behind its MAC where there are keys.
+func (v vault) lock(key string, o outcome) []byte {
 	data, err := json.Marshal(o)
 	if err != nil { // bytes and strings always encode
 		panic("brokers: " + err.Error())
 	}
-	return data
+	if v.keys == nil {
+		return data
+	}
+	sum := v.keys.Append(nil, signedFor, key, nil, data)
+	return append(append([]byte(hex.EncodeToString(sum)), ' '), data...)
 }
 
-func decodeOutcome(data []byte) (*outcome, error) {
+// unlock reads it.
+func (v vault) unlock(key string, data []byte) (*outcome, error) {
+	if v.keys != nil {
+		text, rest, _ := bytes.Cut(data, []byte{' '})
+		sum, err := hex.DecodeString(string(text))
+		if err != nil || !v.keys.Verify(sum, signedFor, key, nil, rest) {
+			return nil, errors.New("a reply that was kept is signed with no key that is known here")
+		}
+		data = rest
+	}
 	o := new(outcome)
 	if err := json.Unmarshal(data, o); err != nil {
 		return nil, fmt.Errorf("a reply that was kept: %w", err)
@@ -230,12 +295,17 @@ func decodeOutcome(data []byte) (*outcome, error) {
 	return o, nil
 }
 
-func oneOption(opts []RepliesOptions) (RepliesOptions, error) {
+func oneOption(opts []RepliesOptions) (o RepliesOptions, keys *mac.Keys, err error) {
 	switch len(opts) {
 	case 0:
-		return RepliesOptions{}.withDefaults()
 	case 1:
-		return opts[0].withDefaults()
+		o = opts[0]
+	default:
+		return o, nil, fmt.Errorf("%d options", len(opts))
 	}
-	return RepliesOptions{}, fmt.Errorf("%d options", len(opts))
+	if keys, err = mac.New(o.Keys); err != nil {
+		return o, nil, err
+	}
+	o, err = o.withDefaults()
+	return o, keys, err
 }

@@ -16,6 +16,7 @@ type pgReplies struct {
 	db    *sql.DB
 	opts  RepliesOptions
 	table string // quoted
+	vault vault
 	uses  atomic.Uint64
 }
 
@@ -32,14 +33,14 @@ type pgReplies struct {
 // none. (Postgres notices the end of a machine by its tcp_keepalives settings.) Each request that is executed or waits holds a connection of
 // db, so SetMaxOpenConns has to leave room for all handlers, and for what they do outside of the transaction.
 func PostgresReplies(ctx context.Context, db *sql.DB, opts ...RepliesOptions) (*Replies, error) {
-	o, err := oneOption(opts)
+	o, keys, err := oneOption(opts)
 	if err != nil {
 		return nil, fmt.Errorf("postgres replies: %w", err)
 	}
 	if db == nil {
 		return nil, errors.New("postgres replies: no database")
 	}
-	p := &pgReplies{db: db, opts: o, table: `"` + o.Namespace + `_replies"`}
+	p := &pgReplies{db: db, opts: o, vault: vault{keys}, table: `"` + o.Namespace + `_replies"`}
 	if err := p.create(ctx); err != nil {
 		return nil, fmt.Errorf("postgres replies: %w", err)
 	}
@@ -130,7 +131,7 @@ func (p *pgReplies) claim(ctx context.Context, tx *sql.Tx, key, command string) 
 		o := failed(endedItself)
 		return &o, false, nil
 	}
-	kept, err = decodeOutcome(reply)
+	kept, err = p.vault.unlock(key, reply)
 	return kept, false, err
 }
 
@@ -189,7 +190,9 @@ func (c *pgClaim) keep(o outcome) (outcome, error) {
 		return failed(endedItself), nil
 	}
 	if err != nil && o.Code == "" { // a statement has failed, and the handler has not minded
+		request := o.Request
 		o = failed(txFailed)
+		o.Request = request
 		_, err = c.tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT leat_handler`)
 	}
 	if err != nil {
@@ -197,7 +200,7 @@ func (c *pgClaim) keep(o outcome) (outcome, error) {
 	}
 	// From now on it is kept: the handler may have taken longer than TTL.
 	_, err = c.tx.ExecContext(ctx, `UPDATE `+c.store.table+` SET reply = $2, expires = clock_timestamp() + $3::bigint * interval '1 microsecond'
-		WHERE key = $1`, c.key, encodeOutcome(o), c.store.opts.TTL.Microseconds())
+		WHERE key = $1`, c.key, c.store.vault.lock(c.key, o), c.store.opts.TTL.Microseconds())
 	if err != nil {
 		return o, err
 	}

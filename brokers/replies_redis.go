@@ -15,6 +15,7 @@ import (
 type redisReplies struct {
 	client redis.UniversalClient
 	opts   RepliesOptions
+	vault  vault
 	failed func() // counts a reply that is not kept
 }
 
@@ -26,7 +27,7 @@ type redisReplies struct {
 // the Lease is over); a process is stopped for longer than the Lease in the midst of it, and goes on; Redis forgets (it has to
 // write to disk, appendonly, and not to evict). [PostgresReplies] has no such exceptions, for effects in the same database.
 func RedisReplies(client redis.UniversalClient, opts ...RepliesOptions) (*Replies, error) {
-	o, err := oneOption(opts)
+	o, keys, err := oneOption(opts)
 	if err != nil {
 		return nil, fmt.Errorf("redis replies: %w", err)
 	}
@@ -34,7 +35,7 @@ func RedisReplies(client redis.UniversalClient, opts ...RepliesOptions) (*Replie
 		return nil, errors.New("redis replies: no client")
 	}
 	r := &Replies{log: o.Logger}
-	r.store = &redisReplies{client: client, opts: o, failed: func() { r.unstored.Add(1) }}
+	r.store = &redisReplies{client: client, opts: o, vault: vault{keys}, failed: func() { r.unstored.Add(1) }}
 	return r, nil
 }
 
@@ -77,7 +78,7 @@ func (r *redisReplies) begin(ctx context.Context, key, _ string) (*outcome, clai
 		case v == "", v == "c"+token: // the second: its first try has got through, and the answer has not
 			return nil, newRedisClaim(r, key, token), nil
 		case kept:
-			o, err := decodeOutcome([]byte(reply))
+			o, err := r.vault.unlock(key, []byte(reply))
 			return o, nil, err
 		}
 		timer := time.NewTimer(pause)
@@ -129,7 +130,7 @@ func (c *redisClaim) keep(o outcome) (outcome, error) {
 	defer c.end()
 	ctx, cancel := context.WithTimeout(context.Background(), c.store.opts.Lease)
 	defer cancel()
-	data := string(encodeOutcome(o))
+	data := string(c.store.vault.lock(c.key, o))
 	var err error
 	for pause := redisFirstLook; ; pause = min(2*pause, redisLastLook) {
 		var v string

@@ -146,7 +146,7 @@ func Register[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res
 
 // encoded is h behind validation and decoding, in front of encoding.
 func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) handler {
-	return func(ctx context.Context, in payload.Content, asIs bool) (out payload.Content, err error) {
+	return func(ctx context.Context, in payload.Content, asIs bool, inv *invocation) (out payload.Content, err error) {
 		if c.request != nil {
 			in = payload.Content{Body: in.JSON()}
 			if err := c.request.Validate(in.Body); err != nil {
@@ -157,6 +157,7 @@ func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) ha
 		if err != nil {
 			return out, invalid(err)
 		}
+		inv.runs()
 		res, err := h(ctx, req)
 		if err != nil {
 			return out, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -56,7 +57,7 @@ func (r *Registry) serve(s *serving) result {
 // panic becomes an error.
 func (r *Registry) invoke(ctx context.Context, cmd *command, in payload.Content, asIs bool) (out payload.Content, err error) {
 	defer r.recovered(cmd, &err)
-	return cmd.handler(ctx, in, asIs)
+	return cmd.handler(ctx, in, asIs, nil)
 }
 
 // recovered turns a panic into an error, and logs it with its stack, which
@@ -79,9 +80,25 @@ type invocation struct {
 	context.Context
 	cmd    *command
 	thread string
+	ran    atomic.Bool // the handler was called
 }
 
 type invocationKey struct{}
+
+// runs notes that the handler is about to be called. A nil invocation is of a call without middleware.
+func (i *invocation) runs() {
+	if i != nil {
+		i.ran.Store(true)
+	}
+}
+
+// Ran reports, in handler middleware behind which the rest of the chain has returned, whether the command's handler was called
+// for the message whose context it is given. If not, the request was refused by validation or by other middleware, and
+// nothing has happened.
+func Ran(ctx context.Context) bool {
+	i, ok := ctx.Value(invocationKey{}).(*invocation)
+	return ok && i.ran.Load()
+}
 
 func (i *invocation) Value(key any) any {
 	if _, ok := key.(invocationKey); ok {
@@ -99,7 +116,7 @@ var (
 // binary form; the reply is the first message that the chain produces.
 func (r *Registry) invokeWrapped(ctx context.Context, cmd *command, thread string, m *message.Message) (reply bus.Envelope, out *message.Message, err error) {
 	defer r.recovered(cmd, &err)
-	m.SetContext(&invocation{ctx, cmd, thread})
+	m.SetContext(&invocation{Context: ctx, cmd: cmd, thread: thread})
 	produced, err := r.wrapped(m)
 	switch {
 	case err != nil:
@@ -123,7 +140,7 @@ func (r *Registry) innermost(m *message.Message) ([]*message.Message, error) {
 	if !ok {
 		return nil, errReplaced
 	}
-	out, err := inv.cmd.handler(m.Context(), payload.Content{Body: absent(m.Payload)}, false)
+	out, err := inv.cmd.handler(m.Context(), payload.Content{Body: absent(m.Payload)}, false, inv)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func compile(schema json.RawMessage) (*payload.Schema, error) {
 // checked puts validation before h: the schema where there is one, else that
 // the request is JSON at all; and makes sure that the result is.
 func checked(schema *payload.Schema, h RawHandler) handler {
-	return func(ctx context.Context, in payload.Content, _ bool) (out payload.Content, err error) {
+	return func(ctx context.Context, in payload.Content, _ bool, inv *invocation) (out payload.Content, err error) {
 		req := in.JSON()
 		switch {
 		case schema != nil:
@@ -58,6 +58,7 @@ func checked(schema *payload.Schema, h RawHandler) handler {
 		if err != nil {
 			return out, invalid(err)
 		}
+		inv.runs()
 		out.Body, err = h(ctx, req)
 		if err == nil && out.Body != nil {
 			if verr := payload.Valid(out.Body); verr != nil {

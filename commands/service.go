@@ -96,11 +96,12 @@ func methodID(prefix, name string) string {
 // reflected is [Command.encoded] for a method whose types are known only now.
 func reflected(m reflect.Value, req *payload.Type) handler {
 	kind := m.Type().In(1)
-	return func(ctx context.Context, in payload.Content, _ bool) (out payload.Content, err error) {
+	return func(ctx context.Context, in payload.Content, _ bool, inv *invocation) (out payload.Content, err error) {
 		arg := reflect.New(kind)
 		if err := req.DecodeStrict(in.JSON(), arg.Interface()); err != nil {
 			return out, invalid(err)
 		}
+		inv.runs()
 		results := m.Call([]reflect.Value{reflect.ValueOf(ctx), arg.Elem()})
 		if err, _ := results[1].Interface().(error); err != nil {
 			return out, err

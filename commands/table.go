@@ -21,7 +21,7 @@ type command struct {
 }
 
 // handler executes a command. With asIs set the result may come as a value.
-type handler func(ctx context.Context, request payload.Content, asIs bool) (payload.Content, error)
+type handler func(ctx context.Context, request payload.Content, asIs bool, inv *invocation) (payload.Content, error)
 
 // shared reports whether the command may be executed in several places, so that one more can register it: it is
 // reached through a peer that stands for many.
