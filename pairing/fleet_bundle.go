@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/reason"
 )
 
 // What is on its way to one inbox leaves as one message, a bundle, so that a broker's price of a message, a dozen
@@ -59,6 +60,9 @@ const (
 	fieldOnce
 	fieldMetaKey // of the entry whose value follows
 	fieldMetaValue
+	fieldReason
+	fieldDetails
+	fieldLooped
 
 	fieldText field = 0x80 // bytes follow
 )
@@ -155,6 +159,9 @@ func (b *bundler) letter(l *letter) {
 		b.always(fieldFaultCode, e.Fault.Code) // it failed: no failure is to be read as a success
 		b.text(fieldFaultMessage, e.Fault.Message)
 		b.flag(fieldUnrouted, e.Fault.Unrouted)
+		b.flag(fieldLooped, e.Fault.Looped)
+		b.text(fieldReason, e.Fault.Reason)
+		b.bytes(fieldDetails, e.Fault.Details)
 	}
 	b.number(fieldDeadline, e.Deadline.Microseconds())
 	b.number(fieldDepth, int64(e.Depth))
@@ -181,7 +188,7 @@ func sizeOfEnvelope(e *bus.Envelope) int {
 		n += 8 + len(k) + len(v)
 	}
 	if e.Fault != nil {
-		n += len(e.Fault.Code) + len(e.Fault.Message)
+		n += 16 + len(e.Fault.Code) + len(e.Fault.Message) + len(e.Fault.Reason) + len(e.Fault.Details)
 	}
 	return n
 }
@@ -350,6 +357,10 @@ func (l *letter) read(frame []byte) error {
 			l.fault().Code = string(p)
 		case fieldFaultMessage:
 			l.fault().Message = string(p)
+		case fieldReason:
+			l.fault().Reason = string(p)
+		case fieldDetails:
+			l.fault().Details = append([]byte(nil), p...)
 		case fieldKey:
 			e.Key = string(p)
 		case fieldOnce:
@@ -393,6 +404,8 @@ func (l *letter) readNumber(f field, n int64) {
 		l.drained = n != 0
 	case fieldUnrouted:
 		l.fault().Unrouted = n != 0
+	case fieldLooped:
+		l.fault().Looped = n != 0
 	case fieldDeadline:
 		e.Deadline = time.Duration(max(0, min(n, maxMicros))) * time.Microsecond
 	case fieldDepth:
@@ -459,6 +472,11 @@ func (l *letter) check() error {
 		ok = e.ID != "" && e.Name != "" && e.Thread == "" && e.Fault == nil
 	case bus.ExecuteResponse:
 		ok = e.Thread != "" && e.Name == "" && (e.Fault == nil || e.Fault.Code != "" && e.Body == nil)
+		if e.Fault != nil && (e.Fault.Reason != "" || e.Fault.Details != nil) {
+			if err := reason.Check(e.Fault.Reason, e.Fault.Details); err != nil {
+				return fmt.Errorf("bundle: %w", err)
+			}
+		}
 	case bus.Cancel:
 		ok = e.Thread != "" && e.Name == "" && e.Fault == nil && e.Body == nil
 	}

@@ -29,6 +29,8 @@ func letters() []outItem {
 		{envelope: bus.Envelope{Type: bus.ExecuteRequest, ID: "id", Name: "none"}},
 		{envelope: bus.Envelope{Type: bus.ExecuteResponse, Thread: "id", Body: json.RawMessage(`18`)}},
 		{envelope: bus.Envelope{Type: bus.ExecuteResponse, Thread: "id", Fault: &bus.Fault{Code: "not_found", Message: "nö", Unrouted: true}}},
+		{envelope: bus.Envelope{Type: bus.ExecuteResponse, Thread: "id", Fault: &bus.Fault{Code: "not_found", Message: "x", Looped: true,
+			Reason: "user.unknown", Details: json.RawMessage(`{"id":7}`)}}},
 		{envelope: bus.Envelope{Type: bus.Cancel, Thread: "id"}},
 	} {
 		l.process, l.to = from, "my-session"

@@ -208,7 +208,7 @@ func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
 		if !unexecuted(fault) {
 			f.count.lost.Add(1)
 		}
-		if fault.Unrouted && fault.Code == codeNotFound {
+		if fault.Unrouted && fault.Code == codeNotFound && !fault.Looped {
 			f.untold(c.letter.envelope.Name)
 		}
 		delete(f.calls, c.letter.envelope.ID)
@@ -236,7 +236,7 @@ func (f *Fleet) replied(l *letter, fx *effects) {
 		f.settle(c, e, fx)
 		return
 	}
-	if e.Fault.Code == codeNotFound {
+	if e.Fault.Code == codeNotFound && !e.Fault.Looped { // that tells nothing about who has it
 		f.unserve(m, c.letter.envelope.Name)
 		f.ask(m) // it may only be late in saying so, or have it again
 	}

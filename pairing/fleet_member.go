@@ -1,6 +1,7 @@
 package pairing
 
 import (
+	"crypto/sha256"
 	"maps"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ type member struct {
 	inquiry  inquiry                   // how it is asked for its list
 	telling  telling                   // how it is told this process's
 	version  int64                     // of commands; 0 before the first list
+	reached  time.Time                 // when version was reached
+	change   [sha256.Size]byte         // the hash of the change that has led there; zero: a list has
 	wanted   int64                     // the version that it is said to have
 	wantedAt time.Time                 // when that was said
 	ahead    map[int64]later           // changes that do not follow on version yet, by theirs

@@ -1,6 +1,7 @@
 package pairing
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,6 +69,7 @@ type partial struct {
 // later is a change that does not follow on what is known, and may follow on the list that was asked for.
 type later struct {
 	what  catalogue
+	sum   [sha256.Size]byte // of its body
 	bytes int64
 }
 
@@ -104,6 +106,10 @@ func (f *Fleet) possible(version int64, session string) bool {
 // changed takes a change of a member's commands. One that does not follow on what is known makes this process ask for all. f.mu
 // is held.
 func (f *Fleet) changed(m *member, l *letter, fx *effects) {
+	sum := sha256.Sum256(l.body)
+	if l.version == m.version && m.change != sum && m.change != [sha256.Size]byte{} { // one of the two is not the member's
+		f.ask(m)
+	}
 	if l.version <= m.version {
 		return
 	}
@@ -111,17 +117,17 @@ func (f *Fleet) changed(m *member, l *letter, fx *effects) {
 		m.wanted, m.wantedAt = l.version, time.Now()
 	}
 	if l.version != m.version+1 || m.version == 0 {
-		f.putOff(m, l)
+		f.putOff(m, l, sum)
 		f.ask(m)
 		return
 	}
 	f.apply(m, l.what, fx)
-	m.version = l.version
+	m.version, m.reached, m.change = l.version, time.Now(), sum
 	f.catchUp(m, fx)
 }
 
 // putOff keeps a change that is ahead, if there is room: else the list that was asked for is asked for again. f.mu is held.
-func (f *Fleet) putOff(m *member, l *letter) {
+func (f *Fleet) putOff(m *member, l *letter, sum [sha256.Size]byte) {
 	bytes := int64(len(l.body))
 	if _, there := m.ahead[l.version]; there || len(m.ahead) >= maxAhead || f.waiting+bytes > maxKnown {
 		return
@@ -129,7 +135,7 @@ func (f *Fleet) putOff(m *member, l *letter) {
 	if m.ahead == nil {
 		m.ahead = make(map[int64]later)
 	}
-	m.ahead[l.version] = later{l.what, bytes}
+	m.ahead[l.version] = later{l.what, sum, bytes}
 	f.waiting += bytes
 }
 
@@ -140,7 +146,7 @@ func (f *Fleet) catchUp(m *member, fx *effects) {
 		if !there {
 			break
 		}
-		m.version++
+		m.version, m.reached, m.change = m.version+1, time.Now(), next.sum
 		f.apply(m, next.what, fx)
 	}
 	for version := range m.ahead {
@@ -180,6 +186,11 @@ func (f *Fleet) listed(m *member, l *letter, fx *effects) error {
 	if !answer && l.version <= m.version {
 		return nil
 	}
+	if answer && l.version < m.version && m.reached.After(m.inquiry.sent) { // it was on its way when a change came
+		m.inquiry.sent = time.Time{}
+		f.hasGaps(m, l.gaps, fx)
+		return nil
+	}
 	if p := m.list; p == nil || p.version != l.version || p.echo != l.echo || p.parts != l.parts {
 		if p != nil && p.echo == m.inquiry.stamp && !answer {
 			return nil // the answer goes first
@@ -214,7 +225,7 @@ func (f *Fleet) complete(m *member, answer bool, gaps int64, fx *effects) {
 		all.Add, all.Join = append(all.Add, p.got[i].Add...), append(all.Join, p.got[i].Join...)
 	}
 	f.forgetPartial(m)
-	m.version = p.version
+	m.version, m.reached, m.change = p.version, time.Now(), [sha256.Size]byte{}
 	f.apply(m, all, fx)
 	if answer {
 		if !m.wantedAt.After(m.inquiry.sent) { // it was said before the question, and is not so

@@ -193,6 +193,43 @@ func TestRule26LiesAboutVersionsAreOver(t *testing.T) {
 	}
 }
 
+// TestRule26AForgedChangeIsFoundOut: one that takes the place of the next change, in time.
+func TestRule26AForgedChangeIsFoundOut(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		worker := sessionOf(t, caller, "worker-0")
+		say(t, caller, "discovery", forge("worker-0", worker, "change", `{"add":[{"id":"lie"}],"remove":["echo"]}`, "version", "4"))
+		require.Equal(t, []string{"lie", "wait"}, caller.fleet.Members()[0].Commands)
+		require.True(t, team[0].Unregister("wait"))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"echo"}, caller.fleet.Members()[0].Commands)
+	})
+}
+
+// TestFleetListThatAChangeOvertakes: a list that was on its way when a change came takes nothing back.
+func TestFleetListThatAChangeOvertakes(t *testing.T) {
+	t.Parallel()
+	bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, _ []*atomic.Int64) {
+		time.Sleep(time.Minute)
+		say(t, caller, "discovery", forge("worker-0", sessionOf(t, caller, "worker-0"), "beat", "", "version", "100")) // it asks
+		hold(team[0], "caller")
+		time.Sleep(time.Second)
+		say(t, caller, "discovery", forge("worker-0", sessionOf(t, caller, "worker-0"), "beat", "", "version", "100"))
+		require.NotEmpty(t, team[0].line.held, "the answer is held up")
+		time.Sleep(time.Millisecond)
+		serve(t, team[0], "new", func(context.Context, json.RawMessage) (json.RawMessage, error) { return nil, nil })
+		synctest.Wait()
+		require.Contains(t, caller.fleet.Members()[0].Commands, "new")
+		team[0].line.release(t)
+		for range 20 {
+			synctest.Wait()
+			require.Contains(t, caller.fleet.Members()[0].Commands, "new")
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+}
+
 // TestRule26ForgedChangesArePaced: however many lies there are, there are few questions, and few lists.
 func TestRule26ForgedChangesArePaced(t *testing.T) {
 	t.Parallel()
