@@ -22,7 +22,7 @@ type interests map[interest]pattern.Pattern
 
 // check returns the pattern, or why it is none that is to be known.
 func (in interest) check() (pattern.Pattern, error) {
-	if !named(in.Group, "-_.", 128) || strings.HasPrefix(in.Pattern, "_") {
+	if !named(in.Group, "-_.", 128) || strings.HasPrefix(in.Pattern, "_") || len(in.Pattern) > maxPattern {
 		return pattern.Pattern{}, fmt.Errorf("group %q: invalid, or a private pattern: %q", in.Group, in.Pattern)
 	}
 	p, err := pattern.Parse(in.Pattern)
@@ -31,6 +31,9 @@ func (in interest) check() (pattern.Pattern, error) {
 	}
 	return p, nil
 }
+
+// maxPattern bounds the length of a pattern, in bytes.
+const maxPattern = 1024
 
 // maxInterests bounds those of one notice.
 const maxInterests = 512
@@ -73,17 +76,20 @@ type bench struct {
 }
 
 // seat changes what is known of a member's listeners, and reports whether there was room for all. f.mu is held.
-func (f *Fleet) seat(m *member, what catalogue) bool {
+func (f *Fleet) seat(m *member, what catalogue) (room bool) {
+	room = true
 	if what.Clear {
 		for in, p := range m.seats {
 			f.seating.remove(in, m, p)
 		}
 		clear(m.seats)
+		m.wild = 0
 	}
 	for _, in := range what.Leave {
 		if p, known := m.seats[in]; known {
 			f.seating.remove(in, m, p)
 			delete(m.seats, in)
+			m.wild -= count(p.Wild())
 		}
 	}
 	for _, in := range what.Join {
@@ -91,13 +97,26 @@ func (f *Fleet) seat(m *member, what catalogue) bool {
 		if err != nil {
 			continue
 		}
-		if _, known := m.seats[in]; !known && len(m.seats) >= maxSeats {
-			return false
+		if _, known := m.seats[in]; known {
+			continue
+		}
+		if len(m.seats) >= maxSeats || p.Wild() && m.wild >= maxWild {
+			room = false
+			continue
 		}
 		f.seating.add(in, m, p)
 		m.seats[in] = p
+		m.wild += count(p.Wild())
 	}
-	return true
+	return room
+}
+
+// count is 1 for true.
+func count(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 func seatKey(p *pattern.Pattern) string {

@@ -26,6 +26,7 @@ type member struct {
 	list     *partial                  // a list that is not complete; may be nil
 	commands map[string]bus.Definition // what it executes
 	seats    interests                 // the groups that it has listeners of
+	wild     int                       // of these: patterns with wildcards
 	calls    map[string]*call          // requests that wait for its answer, by ID
 	serving  map[string]*served        // requests of its that are not answered, by its ID
 	gaps     int64                     // of its inbox, as it has said; -1 before that

@@ -81,8 +81,9 @@ const (
 	maxKnown = 256 << 20
 	// maxCommands bounds the commands of one member.
 	maxCommands = 1 << 18
-	// maxSeats bounds the groups and patterns of one member.
-	maxSeats = 1 << 12
+	// maxSeats bounds the groups and patterns of one member, maxWild those of them with wildcards, which each event is compared with.
+	maxSeats = 1 << 15
+	maxWild  = 1 << 10
 	// maxNoticeBody bounds the body of a change, or of one part of a list, in bytes.
 	maxNoticeBody = 32 << 20
 )
