@@ -18,7 +18,7 @@ import (
 func TestCheckPasses(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
-		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		require.NoError(t, k.open(t).Check(ctx))
 	})

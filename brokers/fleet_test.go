@@ -62,7 +62,7 @@ func TestBrokerFleet(t *testing.T) {
 		worker, _ := process(t, b, pairing.FleetOptions{ID: "worker.1."})
 		require.NoError(t, commands.Register(t.Context(), worker, double, func(_ context.Context, n int) (int, error) { return 2 * n, nil }))
 		caller, f := process(t, b, pairing.FleetOptions{ID: "caller..1"})
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		require.NoError(t, f.Await(ctx, double.ID()))
 		got, err := commands.Execute(ctx, caller, double, 21)
@@ -82,7 +82,7 @@ func TestFleetKnowsWhatTheBrokerTakes(t *testing.T) {
 	require.NoError(t, commands.Register(t.Context(), worker, fill, func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil }))
 	require.NoError(t, commands.Register(t.Context(), worker, length, func(_ context.Context, s string) (int, error) { return len(s), nil }))
 	caller, f := process(t, b, pairing.FleetOptions{ID: "caller"})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	require.NoError(t, f.Await(ctx, fill.ID(), length.ID()))
 

@@ -83,7 +83,7 @@ func (l *load) call(r *commands.Registry, c commands.Command[int, answer], n int
 // until waits for a state of the load.
 func (l *load) until(what string, holds func(*load) bool) {
 	l.t.Helper()
-	timer := time.NewTimer(30 * time.Second)
+	timer := time.NewTimer(2 * time.Minute) // a broker comes back within half of one, and is believed in after two thirds of a lease
 	defer timer.Stop()
 	for {
 		l.mu.Lock()

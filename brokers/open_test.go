@@ -65,14 +65,14 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 			begun := time.Now()
 			_, err := brokers.Open(ctx, url)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			require.Less(t, time.Since(begun), 2*time.Second)
+			require.Less(t, time.Since(begun), 10*time.Second)
 
 			ctx, cancel = context.WithCancel(context.Background())
 			time.AfterFunc(100*time.Millisecond, cancel)
 			begun = time.Now()
 			_, err = brokers.Open(ctx, url)
 			require.ErrorIs(t, err, context.Canceled)
-			require.Less(t, time.Since(begun), 5*time.Second)
+			require.Less(t, time.Since(begun), 10*time.Second)
 
 			_, err = brokers.Open(ctx, url)
 			require.ErrorIs(t, err, context.Canceled)

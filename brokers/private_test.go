@@ -47,10 +47,10 @@ func (p *private) start() *private {
 	}
 	p.child = p.run(p)
 	require.Eventually(p.t, func() bool {
-		ctx, cancel := context.WithTimeout(p.t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(p.t.Context(), 5*time.Second)
 		defer cancel()
 		return p.probe == nil || p.probe(ctx, p.port) == nil
-	}, 60*time.Second, 20*time.Millisecond, "%s does not come up", p.url())
+	}, 3*time.Minute, 20*time.Millisecond, "%s does not come up", p.url())
 	return p
 }
 

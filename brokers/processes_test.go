@@ -186,7 +186,7 @@ func serveWork(args []string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	b, err := brokers.Open(ctx, args[0], brokers.Options{Namespace: args[1], Retention: faultRetention})
 	if err != nil {
@@ -257,7 +257,7 @@ func serveNATS(args []string) error {
 		return err
 	}
 	s.Start()
-	if !s.ReadyForConnections(20 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		return fmt.Errorf("NATS does not come up")
 	}
 	fmt.Println("ready")

@@ -97,7 +97,7 @@ func startNATS(t testing.TB, o *server.Options) *server.Server {
 	s, err := server.NewServer(o)
 	require.NoError(t, err)
 	s.Start()
-	require.True(t, s.ReadyForConnections(10*time.Second))
+	require.True(t, s.ReadyForConnections(time.Minute))
 	t.Cleanup(func() {
 		s.Shutdown()
 		s.WaitForShutdown()

@@ -194,7 +194,7 @@ func startNATS() (stop func(), url string, err error) {
 		n.Shutdown()
 		n.WaitForShutdown()
 	}
-	if !n.ReadyForConnections(10 * time.Second) {
+	if !n.ReadyForConnections(time.Minute) {
 		stop()
 		return nil, "", errors.New("the NATS server does not come up")
 	}

@@ -55,7 +55,7 @@ func main() {
 	over := flag.String("over", "memory", "a broker's `name` from above, or its URL")
 	usage.Parse(about, 0)
 	log.SetFlags(0)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	url := *over
 	if known, ok := usual[url]; ok {

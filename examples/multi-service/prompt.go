@@ -47,7 +47,7 @@ func (r *repl) askValue(ctx context.Context, p property, required bool) (json.Ra
 	if !required {
 		note += ", optional"
 	}
-	for {
+	for hint := "  (Ctrl-C gives the call up)"; ; hint = "" {
 		line, err := r.ask(ctx, question{prompt: printable(fmt.Sprintf("%s (%s): ", p.name, note))})
 		if err != nil {
 			return nil, r.unanswered(err, p.name)
@@ -56,7 +56,7 @@ func (r *repl) askValue(ctx context.Context, p property, required bool) (json.Ra
 		if err == nil || !r.console.asks {
 			return value, err
 		}
-		fmt.Fprintln(r.console.err, r.console.errPaint.red(err.Error()))
+		fmt.Fprintln(r.console.err, r.console.errPaint.red(err.Error())+r.console.errPaint.dim(hint))
 	}
 }
 

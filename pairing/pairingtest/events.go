@@ -191,7 +191,7 @@ func dedupeBounded(k *kit) {
 		k.echo(r, "echo")
 		w, _ := k.wire(r, "peer", everything, `[]`)
 		began := time.Now()
-		for range 5 * bound {
+		for range 2 * bound {
 			w.send(bus.Envelope{Type: bus.Event, Name: "x"})
 			w.request("", "echo", "")
 		}

@@ -79,7 +79,7 @@ func ownNATS(urls *[]string) (stop func(), err error) {
 		s.WaitForShutdown()
 		_ = os.RemoveAll(dir)
 	}
-	if !s.ReadyForConnections(10 * time.Second) {
+	if !s.ReadyForConnections(time.Minute) {
 		stop()
 		return nil, errors.New("the NATS server does not come up")
 	}
@@ -118,7 +118,7 @@ func crewTable(out io.Writer, e effort, k crews.Kind, url string) error {
 }
 
 func startCrew(k crews.Kind, url string, workers int) (*crews.Crew, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return k.Start(ctx, url, workers)
 }

@@ -240,8 +240,7 @@ func (l *leaf) churn(r *rand.Rand) {
 	}
 	if r.IntN(3) == 0 { // only its link goes
 		_ = l.up.Close()
-		<-l.up.Done()
-		<-l.down.Done()
+		l.part()
 		l.down, l.up = join(l.under, l.registry, l.wire)
 		l.flaps.Add(1)
 		return
@@ -270,9 +269,26 @@ func (l *leaf) leave() error {
 	defer cancel()
 	err := l.registry.Shutdown(ctx)
 	l.registry = nil
-	<-l.down.Done() // or the next life would find its place taken
+	l.part()
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
 	return err
+}
+
+// part waits for the end of both halves: the next life needs their place. In process the parent's ends by itself; between
+// processes not if the leaf has left before they knew each other, since another one may come then.
+func (l *leaf) part() {
+	if !l.wire.tied {
+		_ = l.down.Close()
+	}
+	for _, half := range []*bus.Link{l.up, l.down} {
+		select {
+		case <-half.Done():
+		case <-time.After(patience):
+			l.violated("links", "%s: the half with the ID %s does not end with the other", l.id, half.ID())
+			_ = half.Close()
+			<-half.Done()
+		}
+	}
 }

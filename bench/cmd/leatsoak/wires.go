@@ -17,13 +17,15 @@ type wire struct {
 	name string
 	// pair returns the half with the ID a, for the registry b, and the half with the ID b, for a.
 	pair func(a, b string) (toA, toB *bus.Channel)
+	// tied: closing one half ends the other.
+	tied bool
 	// close releases what the pairs share. May be nil.
 	close func() error
 }
 
 func wires() []wire {
 	inMemory := func(name string, o func() pairing.Options) wire {
-		return wire{name: name, pair: func(a, b string) (toA, toB *bus.Channel) { return pairing.InMemory(a, b, o()) }}
+		return wire{name: name, tied: true, pair: func(a, b string) (toA, toB *bus.Channel) { return pairing.InMemory(a, b, o()) }}
 	}
 	return []wire{
 		inMemory("memory", func() pairing.Options { return pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})} }),

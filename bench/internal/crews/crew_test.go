@@ -18,7 +18,7 @@ func TestCrews(t *testing.T) {
 		for _, k := range crews.Of(url) {
 			t.Run(k.Name, func(t *testing.T) {
 				t.Parallel()
-				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 				defer cancel()
 				c, err := k.Start(ctx, url, 2)
 				require.NoError(t, err)
@@ -49,6 +49,6 @@ func startNATS(t testing.TB) string {
 		s.Shutdown()
 		s.WaitForShutdown()
 	})
-	require.True(t, s.ReadyForConnections(10*time.Second))
+	require.True(t, s.ReadyForConnections(time.Minute))
 	return s.ClientURL()
 }

@@ -25,7 +25,7 @@ func TestEveryListenerHandlesEveryEventOnce(t *testing.T) {
 		for _, listeners := range []int{1, 10, 100} {
 			t.Run(fmt.Sprintf("%s/%d", k.Name, listeners), func(t *testing.T) {
 				t.Parallel()
-				ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 				defer cancel()
 				f, err := k.Make(fanout.Setup{Listeners: listeners, Largest: 50})
 				require.NoError(t, err)

@@ -34,7 +34,7 @@ func StartNATS() (*server.Server, error) {
 		return nil, err
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		srv.Shutdown()
 		return nil, errors.New("nats: the server does not come up")
 	}
