@@ -43,8 +43,14 @@ func openAMQP(_ context.Context, a address, s *shared) (backend, error) {
 			BackoffMaxInterval:         time.Second,
 		},
 	}
-	if user, password, given := a.login(); given {
-		config.AmqpConfig.SASL = []amqp.Authentication{&amqp.PlainAuth{Username: user, Password: password}}
+	switch {
+	case s.opts.Credentials.SASL == saslExternal:
+		config.AmqpConfig.SASL = []amqp.Authentication{&amqp.ExternalAuth{}}
+	case s.login.given:
+		config.AmqpConfig.SASL = []amqp.Authentication{rabbitLogin{s.login}}
+	}
+	if secure := s.tls(a.host()); secure != nil {
+		config.AmqpURI, config.AmqpConfig.TLSClientConfig = a.url("amqps"), secure
 	}
 	log, err := adapterLog(s.opts.Logger), error(nil)
 	if r.in, err = wmamqp.NewConnection(config, log); err != nil {
@@ -55,6 +61,16 @@ func openAMQP(_ context.Context, a address, s *shared) (backend, error) {
 	}
 	r.pubs = newRabbitPublishers(r.config(), r.out, log)
 	return r, nil
+}
+
+// rabbitLogin is the mechanism PLAIN, asked anew for each connection.
+type rabbitLogin struct{ login login }
+
+func (rabbitLogin) Mechanism() string { return saslPlain }
+
+func (l rabbitLogin) Response() string {
+	user, password := l.login.soon()
+	return (&amqp.PlainAuth{Username: user, Password: password}).Response()
 }
 
 const (

@@ -74,6 +74,7 @@ type shared struct {
 	lost *atomic.Uint64
 	// secrets are what the URL says that nobody is to see; opts.Logger hides them.
 	secrets *secrets
+	login   login
 	// dialer makes the connections of clients that ctx of Open does not reach. Open holds it.
 	dialer *dialer
 }

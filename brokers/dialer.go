@@ -11,6 +11,7 @@ import (
 // can end them all: one that reconnects on its own may be at it when it is closed, and one
 // that waits for an answer would make its closing wait.
 type dialer struct {
+	dial    dialFunc
 	mu      sync.Mutex
 	ctx     context.Context // guarded by mu: of Open, while that runs
 	stop    func() bool     // ends the hold of that
@@ -19,8 +20,11 @@ type dialer struct {
 }
 
 // newDialer gives the dialer that a ctx holds, until opened: when it ends what is open does too.
-func newDialer(ctx context.Context) *dialer {
-	d := &dialer{ctx: ctx}
+func newDialer(ctx context.Context, dial dialFunc) *dialer {
+	if dial == nil {
+		dial = dialNet
+	}
+	d := &dialer{dial: dial, ctx: ctx}
 	d.stop = context.AfterFunc(ctx, d.close)
 	return d
 }
@@ -36,8 +40,7 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	if refused {
 		return nil, net.ErrClosed
 	}
-	dialing := net.Dialer{Timeout: dialTimeout}
-	conn, err := dialing.DialContext(ctx, network, address)
+	conn, err := d.dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package brokers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,10 +62,32 @@ func (k *kafka) config() *sarama.Config {
 	config.Metadata.Retry.Backoff = 250 * time.Millisecond
 	config.Consumer.Retry.Backoff = 250 * time.Millisecond
 	config.Metadata.AllowAutoTopicCreation = false
-	if user, password, given := k.address.login(); given {
-		config.Net.SASL.Enable, config.Net.SASL.User, config.Net.SASL.Password = true, user, password
-	}
+	k.secure(config)
 	return config
+}
+
+// secure says how to talk TLS, and who connects.
+func (k *kafka) secure(config *sarama.Config) {
+	opts, l := k.shared.opts, k.shared.login
+	if opts.TLS != nil || k.address.scheme == "kafka+tls" {
+		config.Net.TLS.Enable, config.Net.TLS.Config = true, opts.TLS.Clone() // the client sets the name of each server
+	}
+	if !l.given {
+		return
+	}
+	sasl := &config.Net.SASL
+	sasl.Enable = true
+	sasl.Mechanism = sarama.SASLMechanism(cmp.Or(opts.Credentials.SASL, saslPlain))
+	switch sasl.Mechanism {
+	case saslOAuth:
+		sasl.TokenProvider = oauthToken{l}
+		return
+	case saslSCRAM256, saslSCRAM512:
+		sasl.SCRAMClientGeneratorFunc = newSCRAM(string(sasl.Mechanism), l)
+		sasl.User, sasl.Password = "…", "…" // not used, but asked for
+	default:
+		sasl.User, sasl.Password = l.soon()
+	}
 }
 
 func (k *kafka) topic(topic string) string { return k.shared.opts.Namespace + "." + topic }
@@ -105,7 +128,7 @@ func (k *kafka) subscribe(ctx context.Context, topic, group string, _ bool) (*so
 		return nil, err
 	}
 	config := k.config()
-	dialer := newDialer(context.Background())
+	dialer := newDialer(context.Background(), k.shared.opts.Dial)
 	config.Net.Proxy.Enable, config.Net.Proxy.Dialer = true, dialer
 	config.Metadata.Full = false // of all topics of all programs, for a client that has one
 	if group == "" {

@@ -72,16 +72,21 @@ func connectNATS(ctx context.Context, a address, s *shared, socket nats.CustomDi
 			s.opts.Logger.Debug("NATS", "error", err)
 		}),
 	}, more...)
-	switch user, password, given := a.login(); {
-	case given && password == "":
-		options = append(options, nats.Token(user))
-	case given:
-		options = append(options, nats.UserInfo(user, password))
+	who, err := natsLogin(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	options = append(options, who...)
+	if s.opts.Dial != nil {
+		options = append(options, nats.SkipHostLookup())
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		options = append(options, nats.Timeout(2*time.Until(deadline))) // the socket's dialer keeps to it
 	}
-	if a.scheme == "tls" {
+	switch {
+	case s.opts.TLS != nil:
+		options = append(options, nats.Secure(s.opts.TLS.Clone()))
+	case strings.HasSuffix(a.scheme, "tls"):
 		options = append(options, nats.Secure())
 	}
 	conn, err := nats.Connect("nats://"+strings.Join(a.hosts, ",nats://"), options...)
@@ -89,6 +94,30 @@ func connectNATS(ctx context.Context, a address, s *shared, socket nats.CustomDi
 		return nil, nil, err
 	}
 	return conn, slow, nil
+}
+
+// natsLogin returns how the server is told who connects. A user without a password is a token.
+func natsLogin(s *shared) ([]nats.Option, error) {
+	c, l := s.opts.Credentials, s.login
+	switch {
+	case c.NATSCreds != "":
+		return []nats.Option{nats.UserCredentials(c.NATSCreds)}, nil
+	case c.NATSNkey != "":
+		nkey, err := nats.NkeyOptionFromSeed(c.NATSNkey)
+		if err != nil {
+			return nil, fmt.Errorf("Credentials.NATSNkey: %w", err)
+		}
+		return []nats.Option{nkey}, nil
+	case c.Token != "":
+		return []nats.Option{nats.Token(c.Token)}, nil
+	case l.ask != nil:
+		return []nats.Option{nats.UserInfoHandler(l.soon)}, nil
+	case l.given && l.password == "":
+		return []nats.Option{nats.Token(l.user)}, nil
+	case l.given:
+		return []nats.Option{nats.UserInfo(l.user, l.password)}, nil
+	}
+	return nil, nil
 }
 
 func (n *natsCore) Publish(topic string, messages ...*message.Message) error {

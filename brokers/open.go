@@ -12,11 +12,11 @@ import (
 // Open connects to the broker that the URL names, by its scheme:
 //
 //	nats://, tls://                   NATS core
-//	nats+jetstream://, jetstream://   NATS JetStream
+//	nats+jetstream://, jetstream://, jetstream+tls://   NATS JetStream
 //	redis://, rediss://               Redis Streams
 //	amqp://, amqps://                 RabbitMQ
 //	postgres://, postgresql://        Postgres
-//	kafka://                          Kafka, with commas between several host:port
+//	kafka://, kafka+tls://            Kafka, with commas between several host:port
 //	memory://, gochannel://           this process only, each Open for itself
 //
 // ctx bounds the connecting only. A broker that is not there is an error; one
@@ -78,9 +78,11 @@ func (b *Broker) open(ctx context.Context, a address, connect opener) error {
 	b.secrets.add(a.secrets())
 	opts := b.opts
 	opts.Logger = b.secrets.logger(opts.Logger)
-	dialer := newDialer(ctx)
+	dialer := newDialer(ctx, opts.Dial)
+	s := &shared{opts: opts, gap: b.noteGap, lost: &b.lost, secrets: b.secrets, dialer: dialer}
+	s.login = newLogin(a, s)
 	var err error
-	b.backend, err = connected(ctx, a, connect, &shared{opts: opts, gap: b.noteGap, lost: &b.lost, secrets: b.secrets, dialer: dialer})
+	b.backend, err = connected(ctx, a, connect, s)
 	if held := dialer.opened(); !held && err == nil {
 		err = errors.Join(ctx.Err(), b.backend.close())
 	}
@@ -105,6 +107,7 @@ var schemes = map[string]opener{
 	"tls":            openNATS,
 	"nats+jetstream": openJetStream,
 	"jetstream":      openJetStream,
+	"jetstream+tls":  openJetStream,
 	"redis":          openRedis,
 	"rediss":         openRedis,
 	"amqp":           openAMQP,
@@ -112,6 +115,7 @@ var schemes = map[string]opener{
 	"postgres":       openPostgres,
 	"postgresql":     openPostgres,
 	"kafka":          openKafka,
+	"kafka+tls":      openKafka,
 	"memory":         openMemory,
 	"gochannel":      openGoChannel,
 }

@@ -1,8 +1,11 @@
 package brokers
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"regexp"
 	"time"
 
@@ -56,6 +59,15 @@ type Options struct {
 	// Redis (approximately) and JetStream, per subscription's queue on RabbitMQ. Not used
 	// elsewhere. Default 100,000.
 	MaxMessages int64
+	// TLS is how to talk TLS with a broker over a network, whatever the scheme says, with RootCAs, Certificates (of the
+	// client) and so on. It is cloned; where its ServerName is empty, that is the host of the URL. Default nil: TLS where the scheme says so
+	// (tls, jetstream+tls, rediss, amqps, kafka+tls; Postgres' sslmode), with the roots of the system.
+	TLS *tls.Config
+	// Credentials say who connects, where the URL does not. Default: who the URL says.
+	Credentials Credentials
+	// Dial makes the connections to a broker over a network: for a proxy or a tunnel. Names of hosts come as they are
+	// in the URL. Default a net.Dialer with a timeout of 5 s.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 var legalNamespace = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
@@ -95,5 +107,5 @@ func (o Options) withDefaults() (Options, error) {
 	case o.MaxMessages == 0:
 		o.MaxMessages = DefaultMaxMessages
 	}
-	return o, nil
+	return o, o.Credentials.check()
 }

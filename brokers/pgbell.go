@@ -24,7 +24,11 @@ func newPgBell(config *pgx.ConnConfig, s *shared) *pgBell {
 }
 
 func (b *pgBell) connect(ctx context.Context) error {
-	conn, err := pgx.ConnectConfig(ctx, b.config)
+	config := b.config.Copy()
+	if err := b.shared.pgLogin(ctx, config); err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package brokers
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"errors"
 	"maps"
@@ -53,10 +54,10 @@ func openPostgres(ctx context.Context, a address, s *shared) (backend, error) {
 	p := &postgres{
 		shared:  s,
 		schema:  newPgSchema(s.opts.Namespace),
-		publish: pgPool(config, pgPublishConns),
-		fanout:  pgPool(config, pgFanoutConns),
-		groups:  pgPool(config, 0),
-		notify:  pgPool(hasty, pgNotifyConns),
+		publish: s.pgPool(config, pgPublishConns),
+		fanout:  s.pgPool(config, pgFanoutConns),
+		groups:  s.pgPool(config, 0),
+		notify:  s.pgPool(hasty, pgNotifyConns),
 		bell:    newPgBell(config, s),
 	}
 	running, cancel := context.WithCancel(context.Background())
@@ -78,6 +79,10 @@ func openPostgres(ctx context.Context, a address, s *shared) (backend, error) {
 // postgresConfig has the client's own parser read what it knows: parameters, the environment and its files of passwords.
 func postgresConfig(a address, s *shared) (*pgx.ConnConfig, error) {
 	query := maps.Clone(a.query)
+	if s.opts.TLS != nil { // no parameter that is about it counts then
+		maps.DeleteFunc(query, func(name string, _ []string) bool { return strings.HasPrefix(name, "ssl") })
+		query.Set("sslmode", "verify-full")
+	}
 	if len(a.hosts) > 0 {
 		hosts, ports := make([]string, len(a.hosts)), make([]string, len(a.hosts))
 		for i, host := range a.hosts {
@@ -87,17 +92,47 @@ func postgresConfig(a address, s *shared) (*pgx.ConnConfig, error) {
 		query.Set("host", strings.Join(hosts, ","))
 		query.Set("port", strings.Join(ports, ","))
 	}
-	u := url.URL{Scheme: "postgres", User: a.user, Path: "/" + a.path, RawQuery: query.Encode()}
+	user := a.user
+	if l := s.login; l.given && l.ask == nil {
+		user = url.UserPassword(l.user, l.password)
+	}
+	u := url.URL{Scheme: "postgres", User: user, Path: "/" + a.path, RawQuery: query.Encode()}
 	config, err := pgx.ParseConfig(u.String())
 	if err != nil {
 		return nil, err
 	}
 	s.secrets.add(nil, []string{config.Password}) // it may be one of those
+	if s.opts.TLS != nil {
+		config.TLSConfig = s.pgTLS(config.TLSConfig)
+		for _, f := range config.Fallbacks {
+			f.TLSConfig = s.pgTLS(f.TLSConfig)
+		}
+	}
+	if s.opts.Dial != nil {
+		config.DialFunc = s.opts.Dial
+		config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+	}
 	return config, nil
 }
 
-func pgPool(config *pgx.ConnConfig, conns int) *sql.DB {
-	db := stdlib.OpenDB(*config.Copy())
+// pgTLS is Options.TLS for one host: nil for a socket.
+func (s *shared) pgTLS(parsed *tls.Config) *tls.Config {
+	if parsed == nil {
+		return nil
+	}
+	return s.tls(parsed.ServerName)
+}
+
+// pgLogin is called before each connection.
+func (s *shared) pgLogin(ctx context.Context, config *pgx.ConnConfig) (err error) {
+	if s.login.ask != nil {
+		config.User, config.Password, err = s.login.get(ctx)
+	}
+	return err
+}
+
+func (s *shared) pgPool(config *pgx.ConnConfig, conns int) *sql.DB {
+	db := stdlib.OpenDB(*config.Copy(), stdlib.OptionBeforeConnect(s.pgLogin))
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(max(conns, 4))
 	return db

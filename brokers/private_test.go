@@ -132,8 +132,9 @@ func startPostgres(t testing.TB) *private {
 	return p.start()
 }
 
-// startRabbit starts a node of its own. It takes a while.
-func startRabbit(t testing.TB) *private {
+// startRabbit starts a node of its own. It takes a while. configure, if any, may change the node before that, and returns the path of
+// its configuration, which says where it listens.
+func startRabbit(t testing.TB, configure ...func(*private) (config string)) *private {
 	t.Helper()
 	found, err := filepath.Glob("/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server")
 	require.NoError(t, err)
@@ -142,11 +143,12 @@ func startRabbit(t testing.TB) *private {
 	none := filepath.Join(dir, "none")
 	p := &private{t: t, port: freePort(t), at: "amqp://guest:guest@127.0.0.1:%d/", crash: syscall.SIGKILL}
 	between := freePort(t) // nodes
+	config, port := none, fmt.Sprintf("RABBITMQ_NODE_PORT=%d", p.port)
 	p.run = func(p *private) *child {
 		return spawn(t, "minder", owner, "/usr/bin/env", "HOME="+dir, fmt.Sprintf("RABBITMQ_NODENAME=leat-%d@localhost", p.port),
-			"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", fmt.Sprintf("RABBITMQ_NODE_PORT=%d", p.port), fmt.Sprintf("RABBITMQ_DIST_PORT=%d", between),
+			"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1", port, fmt.Sprintf("RABBITMQ_DIST_PORT=%d", between),
 			"RABBITMQ_MNESIA_BASE="+dir, "RABBITMQ_LOG_BASE="+dir, "RABBITMQ_ENABLED_PLUGINS_FILE="+none, "RABBITMQ_CONF_ENV_FILE="+none,
-			"RABBITMQ_CONFIG_FILE="+none, path)
+			"RABBITMQ_CONFIG_FILE="+config, path)
 	}
 	p.probe = func(context.Context, int) error {
 		conn, err := amqp.Dial(p.url())
@@ -154,6 +156,9 @@ func startRabbit(t testing.TB) *private {
 			return err
 		}
 		return conn.Close()
+	}
+	for _, change := range configure {
+		config, port = change(p), "RABBITMQ_NODE_PORT="
 	}
 	return p.start()
 }

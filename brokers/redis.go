@@ -2,9 +2,11 @@ package brokers
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 
@@ -32,11 +34,21 @@ func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	if user, password, given := a.login(); given {
-		options.Username, options.Password = user, password
+	switch l := s.login; {
+	case l.ask != nil:
+		options.CredentialsProviderContext = l.get
+	case l.given:
+		options.Username, options.Password = l.user, l.password
+	}
+	if config := s.tls(a.host()); config != nil {
+		options.TLSConfig = config
+	}
+	if s.opts.Dial != nil {
+		options.Dialer = redisDialer(s.opts.Dial, options.TLSConfig)
 	}
 	options.ContextTimeoutEnabled = true
 	hushRedis()
+	redisSecrets.add([]string{options.Username}, []string{options.Password})
 	options.ClientName = "leat-" + s.opts.Namespace
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {
@@ -50,15 +62,33 @@ func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	return &redisStreams{shared: s, client: client, pub: pub}, nil
 }
 
+// redisDialer does what the client's own does: TLS too.
+func redisDialer(dial dialFunc, config *tls.Config) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil || config == nil {
+			return conn, err
+		}
+		secure := tls.Client(conn, config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return secure, nil
+	}
+}
+
 // hushRedis has the client log at Debug, as the adapters do: it has one logger for all clients of the process, which
 // prints to standard error each connection that is closed while it reads, as that of a subscription which ends is.
 var hushRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
 
 type redisLog struct{}
 
+// redisSecrets are those of all clients of the process, whose log is one.
+var redisSecrets secrets
+
 func (redisLog) Printf(ctx context.Context, format string, args ...any) {
 	if log := slog.Default(); log.Enabled(ctx, slog.LevelDebug) {
-		log.DebugContext(ctx, fmt.Sprintf(format, args...))
+		log.DebugContext(ctx, redisSecrets.hide(fmt.Sprintf(format, args...)))
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 type secrets struct {
 	mu    sync.RWMutex
 	words []secret // guarded by mu: the longest first
+	asked []string // guarded by mu: passwords and users of Credentials.Ask, the latest last
 }
 
 // secret is a word to hide.
@@ -35,9 +36,6 @@ type secret struct {
 // without each letter a would be no text.
 const shortSecret = 4
 
-// mostSecrets bounds the words that are kept: a program may ask for a new password for each connection.
-const mostSecrets = 1024
-
 // add hides words from now on: names, such as the user's, where they stand alone; others anywhere.
 func (s *secrets) add(names, words []string) {
 	s.mu.Lock()
@@ -48,18 +46,49 @@ func (s *secrets) add(names, words []string) {
 	for _, word := range words {
 		s.addForms(word, len(word) < shortSecret)
 	}
+	s.sort()
+}
+
+// addAsked hides what was asked for, and of that the latest only: it may be another one for each connection.
+func (s *secrets) addAsked(user, password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if user != "" {
+		s.addForms(user, true)
+	}
+	if password != "" && !slices.Contains(s.asked, password) {
+		s.asked = append(s.asked, password)
+		s.addForms(password, len(password) < shortSecret)
+	}
+	if len(s.asked) > mostAsked {
+		old := s.asked[0]
+		s.asked = s.asked[1:]
+		gone := forms(old)
+		s.words = slices.DeleteFunc(s.words, func(w secret) bool { return slices.Contains(gone, w.text) })
+	}
+	s.sort()
+}
+
+// mostAsked is how many passwords that were asked for are hidden.
+const mostAsked = 64
+
+func (s *secrets) sort() {
 	slices.SortStableFunc(s.words, func(a, b secret) int { return cmp.Compare(len(b.text), len(a.text)) })
 }
 
 // addForms adds a word as it is and as it is written in a URL and in quotes. mu is held.
 func (s *secrets) addForms(word string, alone bool) {
-	quoted := strconv.Quote(word)
-	for _, form := range []string{word, url.QueryEscape(word), url.PathEscape(word), url.User(word).String(), quoted[1 : len(quoted)-1]} {
+	for _, form := range forms(word) {
 		w := secret{form, alone}
-		if form != "" && len(s.words) < mostSecrets && !slices.Contains(s.words, w) {
+		if form != "" && !slices.Contains(s.words, w) {
 			s.words = append(s.words, w)
 		}
 	}
+}
+
+func forms(word string) []string {
+	quoted := strconv.Quote(word)
+	return []string{word, url.QueryEscape(word), url.PathEscape(word), url.User(word).String(), quoted[1 : len(quoted)-1]}
 }
 
 // hide returns the text without what is secret.

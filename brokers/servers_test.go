@@ -124,9 +124,9 @@ func kafkaURL(t testing.TB) string {
 }
 
 // fakeKafka is a Kafka of this process.
-func fakeKafka(t testing.TB) string {
+func fakeKafka(t testing.TB, more ...kfake.Opt) string {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	cluster, err := kfake.NewCluster(append(more, kfake.NumBrokers(1))...)
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
 	// Real brokers differ from this fake in two things that sarama relies on. They ignore
