@@ -19,7 +19,6 @@ type judge struct {
 	lost           atomic.Uint64 // of those: counted as dropped or unsent; written when the ledgers are closed
 	lives, flaps   atomic.Uint64 // registries that have come and gone, links that were broken
 	hostile        atomic.Uint64 // messages of hostile peers
-	inversions     atomic.Uint64 // events that a mesh delivered behind a later one of their emitter
 
 	mu     sync.Mutex
 	log    io.Writer
@@ -86,8 +85,8 @@ func (j *judge) balance() {
 func (j *judge) verdict() string {
 	failed, n := j.failures()
 	what := fmt.Sprintf("%d calls (%d ok, %d failed: %s), %d events emitted, %d heard by several listeners each, %d counted as lost, "+
-		"%d registries, %d flaps, %d hostile messages, %d inversions in a mesh",
-		j.calls.Load(), j.ok.Load(), n, failed, j.emitted.Load(), j.heard.Load(), j.lost.Load(), j.lives.Load(), j.flaps.Load(), j.hostile.Load(), j.inversions.Load())
+		"%d registries, %d flaps, %d hostile messages",
+		j.calls.Load(), j.ok.Load(), n, failed, j.emitted.Load(), j.heard.Load(), j.lost.Load(), j.lives.Load(), j.flaps.Load(), j.hostile.Load())
 	if v := j.violations(); v > 0 {
 		j.mu.Lock()
 		defer j.mu.Unlock()
