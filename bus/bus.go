@@ -185,16 +185,22 @@ func (b *Bus) Attach(ctx context.Context, ch *Channel) (*Link, error) {
 		ch.used.Store(false)
 		return nil, err
 	}
-	pump, err := l.subscribe(ctx)
+	attached := false
+	defer func() { // also if a subscriber that is not ours ends this goroutine
+		if !attached {
+			b.remove(l)
+			l.subCancel()
+			ch.used.Store(false)
+		}
+	}()
+	pump, err := l.trySubscribe(ctx)
 	if err == nil {
 		err = b.admit(l)
 	}
 	if err != nil {
-		b.remove(l)
-		l.subCancel()
-		ch.used.Store(false)
 		return nil, fmt.Errorf("attach channel %q: %w", ch.ID, err)
 	}
+	attached = true
 	l.start(pump)
 	return l, nil
 }
@@ -234,13 +240,10 @@ func (b *Bus) show(l *Link) {
 	b.open.Store(&open)
 }
 
-func (b *Bus) remove(l *Link) {
+// hide takes l out of Links.
+func (b *Bus) hide(l *Link) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.links[l.ID()] != l {
-		return
-	}
-	delete(b.links, l.ID())
 	old := *b.open.Load()
 	open := make([]*Link, 0, len(old))
 	for _, o := range old {
@@ -249,6 +252,15 @@ func (b *Bus) remove(l *Link) {
 		}
 	}
 	b.open.Store(&open)
+}
+
+// remove frees the channel's ID.
+func (b *Bus) remove(l *Link) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.links[l.ID()] == l {
+		delete(b.links, l.ID())
+	}
 }
 
 // Links returns the links that are open, in the order of attachment. The

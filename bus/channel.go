@@ -72,6 +72,9 @@ type Channel struct {
 	// life, dedupe and deadlines what is not much older than Options.RequestTTL and EventTTL; see docs/brokers.md.
 	// Default: none, and messages that are signed are rejected.
 	Keys [][]byte
+	// Shared marks a peer that stands for many processes, as a fleet does. Only such a peer is believed when it announces
+	// the feature [Shared].
+	Shared bool
 	// Draining is called by Bus.Drain before that refuses anything, and may take until ctx ends: where the peer stands
 	// for many, they are told not to choose this side any more, and what they have sent until then is taken. May be
 	// called more than once, at the same time too. May be nil.

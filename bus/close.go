@@ -52,10 +52,11 @@ func (l *Link) begin(err error) bool {
 	if l.presence != nil {
 		l.presence.stop()
 	}
-	l.bus.remove(l)
+	l.bus.hide(l)
 	for _, r := range l.layers {
 		r.Closed(err)
 	}
+	l.bus.remove(l) // a channel with this ID that is attached next finds nothing left of this one
 	l.cancel(err) // after the layers know: what a handler returns because of it is no reply
 	return true
 }

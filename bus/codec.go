@@ -53,6 +53,7 @@ const (
 	keyOnce     = "leat-once"
 	keyLooped   = "leat-looped"
 	keyPartial  = "leat-partial"
+	keyPath     = "leat-path"
 )
 
 // newMessage returns a message to be published. It has no channels for acks,
@@ -99,6 +100,9 @@ func putExtras(m message.Metadata, e *Envelope) {
 	}
 	if e.Fault != nil && len(e.Fault.Details) > 0 {
 		m[keyDetails] = base64.RawURLEncoding.EncodeToString(e.Fault.Details)
+	}
+	if e.Path != "" {
+		m[keyPath] = escape(e.Path)
 	}
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
@@ -153,6 +157,8 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			if e.Fault != nil {
 				e.Fault.Details, err = base64.RawURLEncoding.DecodeString(v)
 			}
+		case keyPath:
+			e.Path, err = unescape(v)
 		case keyUnrouted:
 			if e.Fault != nil {
 				e.Fault.Unrouted = true

@@ -94,6 +94,8 @@ type Envelope struct {
 	// Once names what an ExecuteRequest is to bring about: requests for one command with the same Once are one request,
 	// for those who keep its reply. Empty: the request is one of its own.
 	Once string
+	// Path names the registries that a RegisterRequest has come through, with commas between. A hop adds itself.
+	Path string
 	// Features are the control messages that the sender understands, on list messages.
 	Features Features
 	// Partial says of a ListResponse that more of the same list follows, in the same Thread.
@@ -184,7 +186,8 @@ const (
 	CanGroup
 
 	// Shared says that the peer stands for many: its commands may be executed elsewhere too. So one of them can be
-	// registered here as well, and what is registered here goes first. Links do not announce it; a fleet does.
+	// registered here as well, and what is registered here goes first. Links do not announce it; a fleet does, and only
+	// of a channel that is [Channel.Shared] it is believed.
 	Shared Features = 1 << 7
 
 	allFeatures = CanCancel | CanWithdraw | CanGoodbye | CanFlush | CanAdvertise

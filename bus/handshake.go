@@ -70,9 +70,13 @@ func (l *Link) helloAgain() {
 	}
 }
 
-// learn notes what the peer understands.
+// learn notes what the peer understands, of what a channel of its kind can.
 func (l *Link) learn(e *Envelope) {
-	if e.Features == 0 || l.features.Swap(uint32(e.Features)) == uint32(e.Features) {
+	features := e.Features
+	if !l.ch.Shared {
+		features &^= Shared
+	}
+	if e.Features == 0 || l.features.Swap(uint32(features)) == uint32(features) {
 		return
 	}
 	for _, r := range l.layers {

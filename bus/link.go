@@ -141,6 +141,12 @@ func (l *Link) subscribe(ctx context.Context) (pump func(), err error) {
 	return pump, err
 }
 
+// trySubscribe is subscribe, where a panic of the subscriber is an error.
+func (l *Link) trySubscribe(ctx context.Context) (pump func(), err error) {
+	defer l.recovered("subscriber", &err)
+	return l.subscribe(ctx)
+}
+
 // start opens the link: layers first, then the goroutines, then the handshake.
 func (l *Link) start(pump func()) {
 	l.sendHello()

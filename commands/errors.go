@@ -199,6 +199,10 @@ func notFound(command string) *Error {
 	return &Error{Code: NotFound, Command: command, Message: "command not found: " + command}
 }
 
+func noReply(command string) *Error {
+	return &Error{Code: Timeout, Command: command, Message: command + ": no reply in time"}
+}
+
 func disconnected(command, channel string, cause error) *Error {
 	return &Error{Code: ChannelDisconnected, Command: command, Message: fmt.Sprintf("channel %q is not connected", channel), Err: cause}
 }

@@ -60,37 +60,67 @@ func (p *peer) listed(d *bus.Delivery) {
 		return
 	}
 	p.clear(&d.Envelope, defs)
-	first, ignored := p.install(defs)
+	first, ignored := p.meet(), 0
+	for part := range slices.Chunk(defs, installBatch) {
+		ignored += p.install(part)
+	}
 	if ignored > 0 {
 		p.r.stats.conflicts.Add(uint64(ignored))
 		p.r.log.Debug("listed commands ignored: they are private, or another's", "channel", p.link.ID(), "commands", ignored)
 	}
 	if first && p.router && p.link.Repeated() {
-		p.resend()
+		p.up.resend()
 	}
+	p.r.converge()
 }
 
-// install puts what the peer lists into the table. It reports whether this is
-// the peer's first list, and how many it did not take.
-func (p *peer) install(defs []bus.Definition) (first bool, ignored int) {
+// installBatch bounds how many commands of a list are put into the table in one go, so that others get r.mu meanwhile.
+const installBatch = 1024
+
+// meet notes that the peer has answered the handshake. It reports whether that is news.
+func (p *peer) meet() bool {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	first := !p.met
+	p.met = true
+	if first && p.up != nil && !p.gone {
+		p.up.meet()
+	}
+	return first
+}
+
+// install puts what the peer lists into the table. It returns how many commands it did not take because they are another's.
+func (p *peer) install(defs []bus.Definition) (ignored int) {
 	r := p.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p.gone {
-		return false, 0
+		return 0
 	}
-	first = !p.met
-	p.meet()
 	for _, def := range defs {
-		old := r.lookup(def.ID)
+		cmd := &command{def: def, owner: p}
+		cmd.bytes = cmd.size()
+		old, res := r.lookup(def.ID), r.reserved[def.ID]
 		switch {
-		case old != nil && old.owner != p && p.link.Understands(bus.Shared) && !isPrivate(def.ID):
-			r.cover(&command{def: def, owner: p})
-		case isPrivate(def.ID), r.reserved[def.ID] != nil, old != nil && old.owner != p:
+		case isPrivate(def.ID):
 			ignored++
+		case res != nil && res.child == p: // what the peer registers is the newer word, or about to be followed by one
+		case old != nil && old.owner != p && p.link.Understands(bus.Shared):
+			if r.fits(cmd, r.covered[def.ID], nil) {
+				r.cover(cmd)
+			}
+		case res != nil, old != nil && old.owner != p:
+			ignored++
+		case old == nil:
+			if r.fits(cmd, nil, nil) {
+				r.install(cmd)
+			}
 		default:
-			r.install(&command{def: def, owner: p, registered: old != nil && old.registered})
+			cmd.registered, cmd.path = old.registered, old.path
+			if cmd.bytes += len(cmd.path); !cmd.same(old) && r.fits(cmd, old, nil) {
+				r.install(cmd)
+			}
 		}
 	}
-	return first, ignored
+	return ignored
 }

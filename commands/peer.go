@@ -24,11 +24,11 @@ type peer struct {
 	waiting int // guarded by mu: requests in the backlogs of all lanes
 	doubts  doubts
 
-	met        bool                // guarded by r.mu: the peer has answered the handshake
-	unsaid     map[string]struct{} // guarded by r.mu: of a router, what is to be withdrawn then
-	gone       bool                // guarded by r.mu: the link has closed
-	owned      map[string]struct{} // guarded by r.mu: the commands reached through the link
-	escalating escalation          // guarded by r.mu: of a router, what is still to be registered there
+	met   bool                // guarded by r.mu: the peer has answered the handshake
+	gone  bool                // guarded by r.mu: the link has closed
+	owned map[string]struct{} // guarded by r.mu: the commands reached through the link
+	holds holding             // guarded by r.mu
+	up    *uplink             // of a router; else nil
 }
 
 func (r *Registry) newPeer(l *bus.Link) bus.Receiver {
@@ -40,6 +40,9 @@ func (r *Registry) newPeer(l *bus.Link) bus.Receiver {
 		owned:  make(map[string]struct{}),
 	}
 	p.out.open()
+	if p.router {
+		p.up = newUplink(p)
+	}
 	return p
 }
 
@@ -49,10 +52,11 @@ func (p *peer) Opened() {
 	p.r.peers[p.link.ID()] = p
 	if p.router {
 		p.r.router.Store(p)
+		p.up.begin()
 	}
 	p.r.mu.Unlock()
 	if p.router {
-		p.escalateAll()
+		p.r.converge()
 	}
 }
 
@@ -112,7 +116,7 @@ func (p *peer) Closed(err error) {
 	p.mu.Unlock()
 	out := p.out.close()
 
-	p.r.removePeer(p)
+	p.r.removePeer(p, err)
 	for _, ex := range out {
 		ex.owner.settle(outcome{err: disconnected(ex.command, p.link.ID(), err)})
 	}

@@ -147,7 +147,7 @@ func (part *pendingPart) expire() {
 	part.mu.Unlock()
 	for _, ex := range expired {
 		ex.to.cancelled(ex.id)
-		ex.owner.settle(outcome{err: &Error{Code: Timeout, Command: ex.command, Message: ex.command + ": no reply in time"}})
+		ex.owner.settle(outcome{err: noReply(ex.command)})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/internal/payload"
@@ -89,6 +90,7 @@ func (r *Registry) Unregister(id string) bool {
 		}
 	}
 	r.mu.Unlock()
+	r.converge()
 	return true
 }
 
@@ -123,26 +125,49 @@ func (r *Registry) register(ctx context.Context, cmd *command) (err error) {
 		r.advertise(cmd)
 		return nil
 	}
-	reg := &registration{exchange: exchange{command: id}, r: r, cmd: cmd, done: make(chan error, 1)}
-	r.reserved[id] = reg
+	res := &reservation{cmd: cmd, done: make(chan error, 1), deadline: time.Now().Add(r.cfg.RequestTTL)}
+	r.reserve(res)
 	r.mu.Unlock()
-	router.request(reg, r.cfg.RequestTTL)
-	return r.awaitAck(ctx, left, reg, router)
+	r.converge()
+	return r.awaitAck(ctx, left, res)
 }
 
 // awaitAck waits for the router. A caller who leaves takes the registration
 // back, here and there.
-func (r *Registry) awaitAck(ctx context.Context, left <-chan struct{}, reg *registration, router *peer) error {
+func (r *Registry) awaitAck(ctx context.Context, left <-chan struct{}, res *reservation) error {
+	late := time.NewTimer(time.Until(res.deadline))
+	defer late.Stop()
 	select {
-	case err := <-reg.done:
+	case err := <-res.done:
 		return err
 	case <-left:
-		if !router.out.drop(&reg.exchange) {
-			return <-reg.done // settled already
+		if r.giveUp(res, false) {
+			return fromContext(ctx, res.cmd.def.ID)
 		}
-		r.unreserve(reg)
-		return fromContext(ctx, reg.command)
+	case <-late.C:
+		if r.giveUp(res, true) {
+			return noReply(res.cmd.def.ID)
+		}
 	}
+	return <-res.done
+}
+
+// giveUp abandons a registration. It reports false if that is settled already or, with queued set, has been sent: then it
+// has a deadline of its own.
+func (r *Registry) giveUp(res *reservation, queued bool) bool {
+	id := res.cmd.def.ID
+	r.mu.Lock()
+	given := r.reserved[id] == res
+	if router := r.router.Load(); given && queued && router != nil {
+		c := router.up.claims[id]
+		given = c == nil || c.attempt == nil
+	}
+	if given {
+		r.abandon(res, nil)
+	}
+	r.mu.Unlock()
+	r.converge()
+	return given
 }
 
 func duplicate(id string) *Error {

@@ -2,109 +2,104 @@ package commands
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/leatbus/leat/bus"
 )
 
-// registration asks the router to accept a command: one registered here, or
-// one that a child has registered here. Until the answer the ID is reserved.
-type registration struct {
-	exchange
-	r         *Registry
-	cmd       *command
-	refresh   bool       // the command is in the table already; only the router is told anew
-	done      chan error // capacity 1: a Register call that waits; or nil
-	child     *peer      // the peer that waits; or nil
-	threads   []string   // guarded by r.mu: the IDs of its requests
-	anew      *command   // guarded by r.mu: what the child has registered again meanwhile; the router has to hear it too
-	later     []string   // guarded by r.mu: the IDs of those requests
-	abandoned bool       // guarded by r.mu: the child has left or withdrawn meanwhile
-	begun     bool       // guarded by r.mu: the exchange has its ID
+// reservation keeps an ID for a command that the router has not acknowledged
+// yet: one that is being registered here, or that a child has registered.
+type reservation struct {
+	cmd      *command
+	child    *peer      // the peer that registers it; or nil
+	done     chan error // capacity 1: the Register call that waits; or nil
+	deadline time.Time  // of that call
 }
 
-// request sends the registration to the router. It always settles.
-func (p *peer) request(reg *registration, ttl time.Duration) {
-	reg.owner = reg
-	if !p.begin(&reg.exchange, bus.NewID(), time.Now().Add(ttl)) {
-		reg.settle(outcome{err: disconnected(reg.command, p.link.ID(), bus.ErrNotConnected)})
-		return
-	}
-	p.r.mu.Lock()
-	reg.begun = true
-	p.r.mu.Unlock()
-	err := p.link.Send(bus.Envelope{ID: reg.id, Type: bus.RegisterRequest, Body: encodeDefinitions(reg.cmd.def), Durable: reg.cmd.def.Durable})
-	if err != nil && p.out.drop(&reg.exchange) {
-		reg.settle(outcome{err: sendFailure(reg.command, p, err)})
+// reserve keeps an ID. r.mu is held.
+func (r *Registry) reserve(res *reservation) {
+	r.reserved[res.cmd.def.ID] = res
+	r.hold(res.cmd)
+	r.touch(res.cmd.def.ID)
+}
+
+// unreserve gives the ID up. r.mu is held.
+func (r *Registry) unreserve(res *reservation) {
+	delete(r.reserved, res.cmd.def.ID)
+	r.drop(res.cmd)
+}
+
+// fulfil makes a command of what was reserved for it. r.mu is held.
+func (r *Registry) fulfil(res *reservation) {
+	r.unreserve(res)
+	r.install(res.cmd)
+	if res.done != nil {
+		r.notices = append(r.notices, notice{done: res.done, advertised: res.cmd})
 	}
 }
 
-// settle installs the command on an ack, right where the ack is read, so that
-// a call which comes behind it finds the command.
-func (reg *registration) settle(o outcome) {
-	r := reg.r
-	err := o.failed(reg.command)
+// abandon gives up what was reserved, and says so to the Register call that waits. r.mu is held.
+func (r *Registry) abandon(res *reservation, err error) {
+	r.unreserve(res)
+	if res.done != nil {
+		r.notices = append(r.notices, notice{done: res.done, err: err})
+	}
+	r.touch(res.cmd.def.ID)
+}
+
+// notice is what somebody is to be told when r.mu is free.
+type notice struct {
+	done       chan error // a Register call
+	advertised *command   // what it has registered
+	child      *peer      // whose registration
+	thread     string     // has ended
+	refused    string     // the command that the router has refused
+	times      uint64     // it has refused so many
+	err        error
+}
+
+// converge does what has become due: it tells the router, and those who wait for
+// its answers. To be called when what is wanted has changed, without r.mu. It does not block.
+func (r *Registry) converge() {
+	if router := r.router.Load(); router != nil {
+		router.up.run()
+	}
+	r.tell()
+}
+
+func (r *Registry) tell() {
 	r.mu.Lock()
-	if r.reserved[reg.command] == reg {
-		delete(r.reserved, reg.command)
-	}
-	install := err == nil && !reg.refresh && !reg.abandoned
-	if install {
-		r.install(reg.cmd)
-	}
-	orphan := err == nil && !reg.refresh && reg.abandoned
-	threads := reg.threads
-	var again *registration
-	switch {
-	case reg.anew == nil:
-	case install:
-		r.install(reg.anew)
-		again = &registration{exchange: exchange{command: reg.command}, r: r, cmd: reg.anew, refresh: true, child: reg.child, threads: reg.later}
-	default:
-		threads = append(threads, reg.later...)
-	}
-	if lost := o.err != nil && o.err.Code == Timeout && !reg.refresh; orphan || lost {
-		reg.to.withdraw(reg.command) // it may have taken it, or take it yet
-	}
+	notices := r.notices
+	r.notices = nil
 	r.mu.Unlock()
-
-	if install && reg.child == nil {
-		r.advertise(reg.cmd)
-	}
-	reg.report(err, threads)
-	if again != nil {
-		reg.to.request(again, r.cfg.RequestTTL)
-	}
-	if reg.refresh && (err == nil || err.Code != ChannelDisconnected) {
-		reg.to.escalateNext()
-	}
-}
-
-// report tells whoever waits.
-func (reg *registration) report(err *Error, threads []string) {
-	switch {
-	case reg.done != nil && err != nil:
-		reg.done <- err
-	case reg.done != nil:
-		reg.done <- nil
-	case reg.child != nil:
-		for _, id := range threads {
-			reg.child.acknowledge(id, err)
+	for i := range notices {
+		n := &notices[i]
+		switch {
+		case n.done != nil:
+			if n.advertised != nil {
+				r.advertise(n.advertised)
+			}
+			n.done <- n.err
+		case n.child != nil:
+			n.child.acknowledge(n.thread, n.err)
+		default:
+			r.log.Warn("router refused command, keeping it local", "command", n.refused, "refusals", n.times,
+				"code", string(CodeOf(n.err)), "error", n.err.Error())
 		}
-	case err != nil:
-		reg.r.log.Warn("the router does not take a command: it stays local", "command", reg.command, "code", string(err.Code), "error", err.Error())
 	}
 }
 
 // acknowledge answers a registration of the peer. The canonical form has one
 // word for a refusal; a foreign peer is not told a wrong one, it times out.
-func (p *peer) acknowledge(thread string, err *Error) {
+func (p *peer) acknowledge(thread string, err error) {
 	e := bus.Envelope{Type: bus.RegisterResponse, Thread: thread}
-	if err != nil {
-		if err.Code != DuplicateCommand && err.Code != InvalidRequest && !p.link.Understands(bus.CanWithdraw) {
+	var refused *Error
+	if errors.As(err, &refused) && refused != nil {
+		if !refused.final() && !p.tells() {
 			return
 		}
-		e.Fault = err.fault()
+		e.Fault = refused.fault()
 	}
 	p.answer(e)
 }
@@ -116,73 +111,90 @@ func (p *peer) registered(d *bus.Delivery) {
 		p.link.Reject(d, err)
 		return
 	}
-	id, thread := def.ID, d.Envelope.ID
-	if isPrivate(id) {
-		p.link.Reject(d, errors.New("private command "+id))
-		p.acknowledge(thread, &Error{Code: InvalidRequest, Command: id, Message: "private command: " + id})
+	thread, from := d.Envelope.ID, path(d.Envelope.Path)
+	switch {
+	case isPrivate(def.ID):
+		p.link.Reject(d, errors.New("private command "+def.ID))
+		p.acknowledge(thread, &Error{Code: InvalidRequest, Command: def.ID, Message: "private command: " + def.ID})
+		return
+	case from.has(p.r.token):
+		p.acknowledge(thread, nil) // the routers are in a cycle: this registry is where it comes from
+		return
+	case from.tooLong():
+		p.acknowledge(thread, &Error{Code: InvalidRequest, Command: def.ID,
+			Message: fmt.Sprintf("%s: registered through more than %d registries", def.ID, maxPath)})
 		return
 	}
-	r := p.r
-	cmd := &command{def: def, owner: p, registered: true}
-	r.mu.Lock()
-	old, pending := r.lookup(id), r.reserved[id]
+	cmd := &command{def: def, owner: p, registered: true, path: from}
+	cmd.bytes = cmd.size() + len(thread)
+	p.r.mu.Lock()
+	if p.gone {
+		p.r.mu.Unlock()
+		return
+	}
+	waits, refused := p.takes(cmd, thread)
+	p.r.mu.Unlock()
+	if !waits {
+		p.acknowledge(thread, asError(refused))
+	}
+	p.r.converge()
+}
+
+// asError is err as an interface, which is nil where err is.
+func asError(err *Error) error {
+	if err == nil {
+		return nil
+	}
+	return err
+}
+
+// takes decides about a registration of the peer. It reports whether that waits for the router. r.mu is held.
+//
+// Whatever the peer has registered before, the last word counts: a registration
+// that still waits is taken over by the next one, with the same ID of the same peer.
+func (p *peer) takes(cmd *command, thread string) (waits bool, refused *Error) {
+	r, id := p.r, cmd.def.ID
+	old, res := r.lookup(id), r.reserved[id]
 	if old != nil && old.owner != p && old.shared() {
 		old = nil // it goes before the fleet's
 	}
 	switch {
-	case p.gone:
-		r.mu.Unlock()
-		return
-	case pending != nil && pending.child == p:
-		pending.anew, pending.abandoned = cmd, false
-		pending.later = append(pending.later, thread)
-		r.mu.Unlock()
-		return
-	case pending != nil || old != nil && old.owner != p:
-		r.mu.Unlock()
-		p.acknowledge(thread, duplicate(id))
-		return
+	case res != nil && res.child != p, old != nil && old.owner != p:
+		return false, duplicate(id)
+	case !r.fits(cmd, old, res):
+		return false, tooMany(cmd)
 	}
 	router := r.router.Load()
-	if old != nil || router == nil || p.router {
+	switch {
+	case router == nil || p.router:
 		r.install(cmd)
+		return false, nil
+	case res != nil:
+		r.drop(res.cmd)
+		r.hold(cmd)
+		res.cmd = cmd
+	case old != nil:
+		r.install(cmd)
+	default:
+		r.reserve(&reservation{cmd: cmd, child: p})
 	}
-	if router == nil || p.router {
-		r.mu.Unlock()
-		p.acknowledge(thread, nil)
-		return
-	}
-	reg := &registration{exchange: exchange{command: id}, r: r, cmd: cmd, refresh: old != nil, child: p, threads: []string{thread}}
-	if !reg.refresh {
-		r.reserved[id] = reg
-	}
-	r.mu.Unlock()
-	router.request(reg, r.cfg.RequestTTL)
+	router.up.wait(waiter{child: p, thread: thread, cmd: cmd})
+	return true, nil
 }
 
 // acknowledged takes a request from the router for a command that waits for
 // the router's ack as that ack: on transports without order it may be faster.
 func (r *Registry) acknowledged(id string, router *peer) *command {
+	var a *attempt
 	r.mu.Lock()
-	reg := r.reserved[id]
-	if reg != nil && !reg.begun { // the router has not been asked yet
-		reg = nil
+	if r.reserved[id] != nil {
+		if c := router.up.claims[id]; c != nil {
+			a = c.attempt
+		}
 	}
 	r.mu.Unlock()
-	if reg == nil || !router.out.drop(&reg.exchange) {
-		return r.lookup(id)
+	if a != nil && router.out.drop(&a.exchange) {
+		a.settle(outcome{})
 	}
-	reg.settle(outcome{})
 	return r.lookup(id)
-}
-
-// unreserve gives up the reservation of a registration that nobody waits for,
-// here and at the router.
-func (r *Registry) unreserve(reg *registration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.reserved[reg.command] == reg {
-		delete(r.reserved, reg.command)
-	}
-	reg.to.withdraw(reg.command)
 }

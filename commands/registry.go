@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +45,12 @@ type Config struct {
 	// Inbound wraps what is done with each message that a channel delivers,
 	// first element outermost, before dedupe. It must not block. See docs/middleware.md.
 	Inbound []message.HandlerMiddleware
+	// MaxCommands bounds the commands that one channel may list or register, the router's excepted, with those that wait
+	// for the router's ack. All channels together may have four times as many. Beyond it a registration is refused with
+	// an Internal error, a listed command is ignored, and Stats.TooMany counts both. Default 262,144.
+	MaxCommands int
+	// MaxCommandBytes bounds the IDs, descriptions and schemas of those, in the same way. Default 64 MiB.
+	MaxCommandBytes int
 	// DedupeKeys, QueueSize, MaxMessageBytes and CloseTimeout are those of [bus.Options].
 	DedupeKeys      int
 	QueueSize       int
@@ -59,6 +67,7 @@ func (c *Config) check() error {
 	}{
 		{"RequestTTL", int64(c.RequestTTL)}, {"EventTTL", int64(c.EventTTL)},
 		{"MaxInFlight", int64(c.MaxInFlight)}, {"MaxBacklog", int64(c.MaxBacklog)},
+		{"MaxCommands", int64(c.MaxCommands)}, {"MaxCommandBytes", int64(c.MaxCommandBytes)},
 		{"DedupeKeys", int64(c.DedupeKeys)}, {"QueueSize", int64(c.QueueSize)},
 		{"MaxMessageBytes", int64(c.MaxMessageBytes)}, {"CloseTimeout", int64(c.CloseTimeout)},
 	} {
@@ -93,10 +102,15 @@ type Registry struct {
 	calls   sync.Pool // of *call
 	workers workers
 
+	token string // names the registry in the paths of registrations
+
 	mu       sync.Mutex
-	reserved map[string]*registration // guarded by mu: IDs that wait for the router's ack
-	covered  map[string]*command      // guarded by mu: commands of a shared peer that others with their IDs go before
-	peers    map[string]*peer         // guarded by mu: open links, by channel ID
+	reserved map[string]*reservation // guarded by mu: IDs that wait for the router's ack
+	covered  map[string]*command     // guarded by mu: commands of a shared peer that others with their IDs go before
+	peers    map[string]*peer        // guarded by mu: open links, by channel ID
+	holds    holding                 // guarded by mu: of all peers
+	notices  []notice                // guarded by mu: what is to be told when it is free
+	refusals uint64                  // guarded by mu: of the router, for the log
 }
 
 // NewRegistry returns a registry without commands and channels. It fails if a
@@ -117,10 +131,17 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	if cfg.MaxBacklog == 0 {
 		cfg.MaxBacklog = 16384
 	}
+	if cfg.MaxCommands == 0 {
+		cfg.MaxCommands = 1 << 18
+	}
+	if cfg.MaxCommandBytes == 0 {
+		cfg.MaxCommandBytes = 64 << 20
+	}
 	r := &Registry{
 		cfg: cfg, bus: b, log: b.Logger(),
 		forwarded: bus.NewTTLStore(cfg.RequestTTL, bus.TTLStoreOptions{MaxKeys: b.Options().DedupeKeys}),
-		reserved:  make(map[string]*registration),
+		token:     strconv.FormatUint(rand.Uint64(), 36),
+		reserved:  make(map[string]*reservation),
 		covered:   make(map[string]*command),
 		peers:     make(map[string]*peer),
 	}
@@ -181,30 +202,30 @@ func (r *Registry) Close() error {
 }
 
 // removePeer forgets a link that closes, and the commands reached through it.
-func (r *Registry) removePeer(p *peer) {
+func (r *Registry) removePeer(p *peer, cause error) {
 	r.mu.Lock()
 	if r.peers[p.link.ID()] == p {
 		delete(r.peers, p.link.ID())
 	}
 	r.router.CompareAndSwap(p, nil)
 	p.gone = true
-	p.escalating.todo, p.unsaid = nil, nil
-	maps.DeleteFunc(r.covered, func(_ string, cmd *command) bool { return cmd.owner == p })
-	lost := make([]*command, 0, len(p.owned))
-	for id := range p.owned {
-		cmd := r.lookup(id)
-		lost = append(lost, cmd)
-		r.table.Delete(id)
-		r.uncover(id)
+	if p.up != nil {
+		p.up.close(cause)
 	}
-	p.owned = nil
-	for _, reg := range r.reserved {
-		if reg.child == p {
-			reg.abandoned = true
+	for id, cmd := range r.covered {
+		if cmd.owner == p {
+			r.dropCovered(id)
 		}
 	}
-	for _, cmd := range lost { // before r.mu is free: another branch may register them next
-		r.withdrawUp(cmd, p)
+	for id := range p.owned {
+		r.remove(r.lookup(id))
+	}
+	p.owned = nil
+	for _, res := range r.reserved {
+		if res.child == p {
+			r.abandon(res, nil)
+		}
 	}
 	r.mu.Unlock()
+	r.converge()
 }

@@ -7,7 +7,7 @@ import (
 )
 
 type counters struct {
-	late, refused, forwarded, loops, conflicts, evicted, panics atomic.Uint64
+	late, refused, forwarded, loops, conflicts, evicted, tooMany, panics atomic.Uint64
 }
 
 // Stats is a snapshot of what a registry holds and has counted.
@@ -21,11 +21,15 @@ type Stats struct {
 	Waiting  int // of those: in the backlog, because MaxInFlight handlers run
 	Reserved int // registrations that wait for the router
 
+	Unsynced    int // public commands, served here or registered by children, that the router has not acknowledged; 0 for a root
+	Conflicting int // of those: refused because another registry has the ID; they are tried again, every 4 s at least
+
 	Forwarded uint64 // requests sent on for other registries
 	Refused   uint64 // requests refused because the backlog was full
 	Loops     uint64 // requests ended because they went in a circle
 	Late      uint64 // replies that nobody waited for
-	Conflicts uint64 // commands that a peer listed and that another owns
+	Conflicts uint64 // commands that a peer listed and that another owns, or that the router refused because another has the ID
+	TooMany   uint64 // commands that a peer listed or registered in vain, because of MaxCommands or MaxCommandBytes
 	Evicted   uint64 // commands forgotten because their peer did not have them
 	Panics    uint64 // handlers that panicked
 }
@@ -40,6 +44,7 @@ func (r *Registry) Stats() Stats {
 		Loops:     r.stats.loops.Load(),
 		Late:      r.stats.late.Load(),
 		Conflicts: r.stats.conflicts.Load(),
+		TooMany:   r.stats.tooMany.Load(),
 		Evicted:   r.stats.evicted.Load(),
 		Panics:    r.stats.panics.Load(),
 	}
@@ -53,6 +58,7 @@ func (r *Registry) Stats() Stats {
 	})
 	r.mu.Lock()
 	s.Reserved = len(r.reserved)
+	s.Unsynced, s.Conflicting = r.unsynced()
 	peers := make([]*peer, 0, len(r.peers))
 	for _, p := range r.peers {
 		peers = append(peers, p)
@@ -66,4 +72,26 @@ func (r *Registry) Stats() Stats {
 		p.mu.Unlock()
 	}
 	return s
+}
+
+// unsynced counts what the router has not acknowledged. r.mu is held.
+func (r *Registry) unsynced() (n, conflicting int) {
+	router := r.router.Load()
+	if router != nil {
+		for id, c := range router.up.claims {
+			if want := router.up.wanted(id); want != nil && !want.same(c.acked) {
+				n++
+			}
+		}
+		return n, router.up.conflicts
+	}
+	if r.cfg.RouterChannel != "" {
+		r.table.Range(func(_, v any) bool {
+			if cmd := v.(*command); !isPrivate(cmd.def.ID) && (cmd.owner == nil || cmd.registered) {
+				n++
+			}
+			return true
+		})
+	}
+	return n, 0
 }

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"slices"
@@ -15,6 +16,8 @@ type command struct {
 	def        bus.Definition
 	owner      *peer // where it is executed; nil is here
 	registered bool  // remote: the peer registered it, and it is escalated; else it was only listed
+	path       path  // remote: the registries that it was registered through
+	bytes      int   // remote: what it counts for, see holding
 
 	handler handler // local
 	typed   any     // local: func(context.Context, Req) (Res, error), where nothing but the types decides what fits
@@ -37,16 +40,33 @@ func (r *Registry) lookup(id string) *command {
 	return nil
 }
 
+// same reports whether a router that has been told one has been told the other. Neither is changed.
+func (c *command) same(o *command) bool {
+	switch {
+	case c == o:
+		return true
+	case c == nil || o == nil || c.path != o.path || c.def.Durable != o.def.Durable || c.def.ID != o.def.ID || c.def.Description != o.def.Description:
+		return false
+	}
+	a, b := c.def.Schema, o.def.Schema
+	return a == b || a != nil && b != nil && bytes.Equal(a.Request, b.Request) && bytes.Equal(a.Response, b.Response)
+}
+
 // install puts cmd into the table. r.mu is held.
 func (r *Registry) install(cmd *command) {
-	if old := r.lookup(cmd.def.ID); old != nil && old.owner != nil && old.owner != cmd.owner {
-		delete(old.owner.owned, cmd.def.ID)
-		r.cover(old)
+	if old := r.lookup(cmd.def.ID); old != nil && old.owner != nil {
+		r.drop(old)
+		if old.owner != cmd.owner {
+			delete(old.owner.owned, cmd.def.ID)
+			r.cover(old)
+		}
 	}
 	r.table.Store(cmd.def.ID, cmd)
 	if cmd.owner != nil {
 		cmd.owner.owned[cmd.def.ID] = struct{}{}
+		r.hold(cmd)
 	}
+	r.touch(cmd.def.ID)
 }
 
 // remove takes cmd out of the table. r.mu is held.
@@ -54,21 +74,40 @@ func (r *Registry) remove(cmd *command) {
 	r.table.Delete(cmd.def.ID)
 	if cmd.owner != nil {
 		delete(cmd.owner.owned, cmd.def.ID)
+		r.drop(cmd)
 	}
+	r.touch(cmd.def.ID)
 	r.uncover(cmd.def.ID)
+}
+
+// touch makes the router's uplink look at an ID. r.mu is held; converge is to be called when it is free.
+func (r *Registry) touch(id string) {
+	if router := r.router.Load(); router != nil {
+		router.up.look(id)
+	}
 }
 
 // cover keeps a shared command that another one goes before. r.mu is held.
 func (r *Registry) cover(cmd *command) {
 	if cmd.shared() {
+		r.dropCovered(cmd.def.ID)
 		r.covered[cmd.def.ID] = cmd
+		r.hold(cmd)
+	}
+}
+
+// dropCovered forgets a shared command that is covered. r.mu is held.
+func (r *Registry) dropCovered(id string) {
+	if cmd := r.covered[id]; cmd != nil {
+		delete(r.covered, id)
+		r.drop(cmd)
 	}
 }
 
 // uncover gives a shared command the place that it lost to one which is gone now. r.mu is held.
 func (r *Registry) uncover(id string) {
 	if cmd := r.covered[id]; cmd != nil {
-		delete(r.covered, id)
+		r.dropCovered(id)
 		r.install(cmd)
 	}
 }

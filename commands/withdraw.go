@@ -7,20 +7,20 @@ import (
 // withdraw forgets a command that its peer no longer executes, here and up the tree.
 func (r *Registry) withdraw(id string, from *peer) {
 	r.mu.Lock()
-	if reg := r.reserved[id]; reg != nil && reg.child == from {
-		reg.abandoned = true
+	if res := r.reserved[id]; res != nil && res.child == from {
+		r.abandon(res, nil)
 	}
 	if c := r.covered[id]; c != nil && c.owner == from {
-		delete(r.covered, id)
+		r.dropCovered(id)
 	}
-	cmd := r.lookup(id)
-	if cmd == nil || cmd.owner != from {
-		r.mu.Unlock()
-		return
+	if cmd := r.lookup(id); cmd != nil && cmd.owner == from {
+		r.remove(cmd)
 	}
-	r.remove(cmd)
-	r.withdrawUp(cmd, from)
+	if router := r.router.Load(); router != nil && router != from {
+		router.up.left(id, from)
+	}
 	r.mu.Unlock()
+	r.converge()
 }
 
 // evict forgets a command that its peer turned out not to have.
@@ -29,35 +29,10 @@ func (r *Registry) evict(id string, from *peer) {
 	r.withdraw(id, from)
 }
 
-// withdrawUp tells the router about a command that was registered with it. r.mu is held.
-func (r *Registry) withdrawUp(cmd *command, from *peer) {
-	if router := r.router.Load(); router != nil && router != from && cmd.registered {
-		router.withdraw(cmd.def.ID)
-	}
-}
-
-// withdraw tells the peer that this registry no longer executes a command. r.mu
-// is held, so that a registration of the same ID which comes next is sent next.
-// What a router may have been told before it has said what it understands is withdrawn then.
+// withdraw tells the peer that this registry no longer executes a command. r.mu is held. The router's uplink does it
+// for the router.
 func (p *peer) withdraw(id string) {
-	switch {
-	case p.link.Understands(bus.CanWithdraw):
+	if !p.router && p.link.Understands(bus.CanWithdraw) {
 		_ = p.link.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
-	case p.router && !p.met && !p.gone:
-		if p.unsaid == nil {
-			p.unsaid = make(map[string]struct{})
-		}
-		p.unsaid[id] = struct{}{}
 	}
-}
-
-// meet withdraws what could not be withdrawn before the handshake. r.mu is held.
-func (p *peer) meet() {
-	p.met = true
-	for id := range p.unsaid {
-		if cmd := p.r.lookup(id); (cmd == nil || cmd.owner == p) && p.r.reserved[id] == nil {
-			p.withdraw(id)
-		}
-	}
-	p.unsaid = nil
 }

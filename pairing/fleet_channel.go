@@ -21,6 +21,7 @@ func (f *Fleet) newChannel() *bus.Channel {
 		Out:        "to fleet " + f.opts.Namespace,
 		Subscriber: registrySubscriber{f},
 		In:         "from fleet " + f.opts.Namespace,
+		Shared:     true,
 		Draining:   f.withdraw,
 		Closing:    f.linkCloses,
 		Close:      f.Close,
