@@ -57,7 +57,7 @@ func (l *Link) begin(err error) bool {
 		r.Closed(err)
 	}
 	l.bus.remove(l) // a channel with this ID that is attached next finds nothing left of this one
-	l.cancel(err) // after the layers know: what a handler returns because of it is no reply
+	l.cancel(err)   // after the layers know: what a handler returns because of it is no reply
 	return true
 }
 

@@ -8,6 +8,8 @@ import (
 
 // list answers a list.commands.request.
 func (p *peer) list(thread string) {
+	p.turn.Lock() // else a withdrawal could overtake a list that has the command
+	defer p.turn.Unlock()
 	limit := p.r.bus.Options().MaxMessageBytes - listOverhead - len(thread)
 	var parts [][]bus.Definition
 	for _, list := range alike(p.r.public()) {
@@ -60,7 +62,8 @@ func (p *peer) listed(d *bus.Delivery) {
 		return
 	}
 	p.clear(&d.Envelope, defs)
-	first, ignored := p.meet(), 0
+	ignored := 0
+	p.meet()
 	for part := range slices.Chunk(defs, installBatch) {
 		ignored += p.install(part)
 	}
@@ -68,25 +71,26 @@ func (p *peer) listed(d *bus.Delivery) {
 		p.r.stats.conflicts.Add(uint64(ignored))
 		p.r.log.Debug("listed commands ignored: they are private, or another's", "channel", p.link.ID(), "commands", ignored)
 	}
-	if first && p.router && p.link.Repeated() {
-		p.up.resend()
-	}
 	p.r.converge()
 }
 
 // installBatch bounds how many commands of a list are put into the table in one go, so that others get r.mu meanwhile.
 const installBatch = 1024
 
-// meet notes that the peer has answered the handshake. It reports whether that is news.
-func (p *peer) meet() bool {
+// meet notes that the peer has answered the handshake.
+func (p *peer) meet() {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
-	first := !p.met
-	p.met = true
-	if first && p.up != nil && !p.gone {
-		p.up.meet()
+	if p.met || p.gone {
+		return
 	}
-	return first
+	p.met = true
+	if p.up != nil {
+		p.up.meet()
+		if p.link.Repeated() { // what was sent with the first handshake may have been lost as well
+			p.up.resend()
+		}
+	}
 }
 
 // install puts what the peer lists into the table. It returns how many commands it did not take because they are another's.

@@ -17,6 +17,8 @@ type peer struct {
 	router bool    // this registry escalates to it
 	out    pending // requests sent and not answered
 
+	turn sync.Mutex // held while the peer is told what this registry executes, so that it hears of each ID in order; taken before r.mu
+
 	mu      sync.Mutex
 	closed  bool                // guarded by mu: nothing is added any more
 	in      map[string]*serving // guarded by mu: requests received and not answered, by ID
@@ -28,6 +30,7 @@ type peer struct {
 	gone  bool                // guarded by r.mu: the link has closed
 	owned map[string]struct{} // guarded by r.mu: the commands reached through the link
 	holds holding             // guarded by r.mu
+	news  []string            // guarded by r.mu: local commands that have come or gone, and it has not been told; see spread
 	up    *uplink             // of a router; else nil
 }
 

@@ -84,11 +84,7 @@ func (r *Registry) Unregister(id string) bool {
 		return false
 	}
 	r.remove(cmd)
-	if !isPrivate(id) { // before r.mu is free: whoever registers the ID next must not be overtaken
-		for _, p := range r.peers {
-			p.withdraw(id)
-		}
-	}
+	r.spread(id)
 	r.mu.Unlock()
 	r.converge()
 	return true
@@ -121,8 +117,9 @@ func (r *Registry) register(ctx context.Context, cmd *command) (err error) {
 	router := r.router.Load()
 	if router == nil || isPrivate(id) {
 		r.install(cmd)
+		r.spread(id)
 		r.mu.Unlock()
-		r.advertise(cmd)
+		r.converge()
 		return nil
 	}
 	res := &reservation{cmd: cmd, done: make(chan error, 1), deadline: time.Now().Add(r.cfg.RequestTTL)}
@@ -172,24 +169,6 @@ func (r *Registry) giveUp(res *reservation, queued bool) bool {
 
 func duplicate(id string) *Error {
 	return &Error{Code: DuplicateCommand, Command: id, Message: "command is registered already: " + id}
-}
-
-// advertise tells the peers that understand it, other than the router, which
-// was asked, about a new local command.
-func (r *Registry) advertise(cmd *command) {
-	if isPrivate(cmd.def.ID) {
-		return
-	}
-	var body json.RawMessage
-	for _, l := range r.bus.Links() {
-		if l.ID() == r.cfg.RouterChannel || !l.Understands(bus.CanAdvertise) {
-			continue
-		}
-		if body == nil {
-			body = encodeDefinitions([]bus.Definition{cmd.def})
-		}
-		_ = l.Send(bus.Envelope{Type: bus.ListResponse, Thread: bus.NewID(), Body: body, Durable: cmd.def.Durable})
-	}
 }
 
 func encodeDefinitions(defs any) json.RawMessage {

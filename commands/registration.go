@@ -35,7 +35,8 @@ func (r *Registry) fulfil(res *reservation) {
 	r.unreserve(res)
 	r.install(res.cmd)
 	if res.done != nil {
-		r.notices = append(r.notices, notice{done: res.done, advertised: res.cmd})
+		r.spread(res.cmd.def.ID)
+		r.notices = append(r.notices, notice{done: res.done})
 	}
 }
 
@@ -50,13 +51,12 @@ func (r *Registry) abandon(res *reservation, err error) {
 
 // notice is what somebody is to be told when r.mu is free.
 type notice struct {
-	done       chan error // a Register call
-	advertised *command   // what it has registered
-	child      *peer      // whose registration
-	thread     string     // has ended
-	refused    string     // the command that the router has refused
-	times      uint64     // it has refused so many
-	err        error
+	done    chan error // a Register call
+	child   *peer      // whose registration
+	thread  string     // has ended
+	refused string     // the command that the router has refused
+	times   uint64     // it has refused so many
+	err     error
 }
 
 // converge does what has become due: it tells the router, and those who wait for
@@ -65,6 +65,7 @@ func (r *Registry) converge() {
 	if router := r.router.Load(); router != nil {
 		router.up.run()
 	}
+	r.spreadNews()
 	r.tell()
 }
 
@@ -77,9 +78,6 @@ func (r *Registry) tell() {
 		n := &notices[i]
 		switch {
 		case n.done != nil:
-			if n.advertised != nil {
-				r.advertise(n.advertised)
-			}
 			n.done <- n.err
 		case n.child != nil:
 			n.child.acknowledge(n.thread, n.err)

@@ -108,6 +108,7 @@ type Registry struct {
 	reserved map[string]*reservation // guarded by mu: IDs that wait for the router's ack
 	covered  map[string]*command     // guarded by mu: commands of a shared peer that others with their IDs go before
 	peers    map[string]*peer        // guarded by mu: open links, by channel ID
+	newsy    map[*peer]struct{}      // guarded by mu: peers with news
 	holds    holding                 // guarded by mu: of all peers
 	notices  []notice                // guarded by mu: what is to be told when it is free
 	refusals uint64                  // guarded by mu: of the router, for the log
@@ -144,6 +145,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		reserved:  make(map[string]*reservation),
 		covered:   make(map[string]*command),
 		peers:     make(map[string]*peer),
+		newsy:     make(map[*peer]struct{}),
 	}
 	r.wrapped = b.Wrap(r.innermost)
 	b.Use(r.newPeer)
@@ -208,7 +210,8 @@ func (r *Registry) removePeer(p *peer, cause error) {
 		delete(r.peers, p.link.ID())
 	}
 	r.router.CompareAndSwap(p, nil)
-	p.gone = true
+	p.gone, p.news = true, nil
+	delete(r.newsy, p)
 	if p.up != nil {
 		p.up.close(cause)
 	}

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -13,7 +14,7 @@ import (
 // them soon.
 const (
 	firstRetry       = 50 * time.Millisecond
-	maxRetry         = time.Second
+	maxRetry         = 500 * time.Millisecond
 	maxConflictRetry = 4 * time.Second
 	retryBatch       = 64
 	retryPause       = 50 * time.Millisecond
@@ -33,8 +34,8 @@ func (up *uplink) retry(c *claim, err *Error) {
 	up.arm(up.retries[0].at)
 }
 
-// again tries n of those that wait to be tried again. r.mu is held.
-func (up *uplink) again(n int) {
+// retryNow tries n of those that wait to be tried again. r.mu is held.
+func (up *uplink) retryNow(n int) {
 	for ; n > 0 && len(up.retries) > 0 && up.retries[0].hopeful(); n-- {
 		c := up.retries[0]
 		up.retries.remove(c)
@@ -44,6 +45,69 @@ func (up *uplink) again(n int) {
 
 // hopeful reports whether the success of others says something about c.
 func (c *claim) hopeful() bool { return !c.conflicting() }
+
+// A router that answers no registration for firstStall, then for twice as long
+// up to maxStall, is sent one of them again, under its ID: it may have lost them, though the
+// link lives. If it answers that one, it is sent the others that it was sent before, too.
+// Those that somebody here waits for are left alone: the caller is told of the timeout. Those of children
+// are sent again when they register again.
+const (
+	firstStall = 250 * time.Millisecond
+	maxStall   = 500 * time.Millisecond
+)
+
+func (up *uplink) stall() time.Duration { return min(maxStall, firstStall<<min(up.stalls, 4)) }
+
+// fly notes that a is about to be sent. r.mu is held.
+func (up *uplink) fly(a *attempt) {
+	if len(up.flying) == 0 {
+		up.heard, up.stalls = a.sent, 0
+		up.arm(up.heard.Add(up.stall()))
+	}
+	up.flying[a] = struct{}{}
+}
+
+// repeat sends a once more. r.mu is held.
+func (up *uplink) repeat(a *attempt) {
+	if !slices.Contains(up.again, a) {
+		up.again = append(up.again, a)
+	}
+}
+
+// probe sends one registration again if the router has been silent for too long. r.mu is held.
+func (up *uplink) probe(now time.Time) {
+	if len(up.flying) == 0 {
+		return
+	}
+	if now.Sub(up.heard) >= up.stall() {
+		var oldest *attempt
+		for a := range up.flying {
+			if up.r.reserved[a.command] == nil && (oldest == nil || a.sent.Before(oldest.sent)) {
+				oldest = a
+			}
+		}
+		if oldest != nil {
+			oldest.asked = true
+			up.repeat(oldest)
+		}
+		up.heard = now
+		up.stalls++
+	}
+	up.arm(up.heard.Add(up.stall()))
+}
+
+// answered notes that the router has answered. r.mu is held.
+func (up *uplink) answered(a *attempt) {
+	up.heard, up.stalls = time.Now(), 0
+	if !a.asked {
+		return
+	}
+	for other := range up.flying {
+		if other.sent.Before(a.sent) && up.r.reserved[other.command] == nil {
+			up.repeat(other)
+		}
+	}
+}
 
 // arm makes the timer fire at a time, unless it fires earlier anyway. r.mu is held.
 func (up *uplink) arm(at time.Time) {
@@ -76,6 +140,7 @@ func (up *uplink) tick() {
 		up.retries.remove(c)
 		up.consider(c)
 	}
+	up.probe(now)
 	if len(up.retries) > 0 {
 		next := up.retries[0].at
 		if next.Before(now) {

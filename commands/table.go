@@ -75,6 +75,8 @@ func (r *Registry) remove(cmd *command) {
 	if cmd.owner != nil {
 		delete(cmd.owner.owned, cmd.def.ID)
 		r.drop(cmd)
+	} else if router := r.router.Load(); router != nil {
+		router.up.listed(cmd.def.ID)
 	}
 	r.touch(cmd.def.ID)
 	r.uncover(cmd.def.ID)

@@ -2,8 +2,7 @@ package commands
 
 import (
 	"errors"
-	"strings"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/leatbus/leat/bus"
@@ -17,18 +16,20 @@ import (
 // lost is tried again, until both agree. A new link to the router starts with
 // nothing acknowledged.
 //
-// Its methods need r.mu, but for run, which takes turn and then r.mu.
+// Its methods need r.mu, but for run, which takes the peer's turn and then r.mu.
 type uplink struct {
-	r    *Registry
-	to   *peer
-	turn sync.Mutex // held while something is sent, so that what is said about one ID is said in order
+	r  *Registry
+	to *peer
 
 	closed    bool
 	claims    map[string]*claim
-	ready     fifo // claims to be registered, as the window allows
-	leaving   fifo // claims to be withdrawn
-	flying    int  // registrations that are not answered
-	window    int  // the most of those
+	ready     fifo                  // claims to be registered, as the window allows
+	leaving   fifo                  // claims to be withdrawn
+	flying    map[*attempt]struct{} // registrations that are not answered
+	window    int                   // the most of those
+	again     []*attempt            // of those: to be sent once more
+	heard     time.Time             // when the router last answered one, or was sent one when there were none
+	stalls    int                   // how often it was asked again since
 	retries   retries
 	conflicts int // claims that the router has refused because another has the ID
 	timer     *time.Timer
@@ -73,12 +74,17 @@ type attempt struct {
 	up    *uplink
 	claim *claim
 	cmd   *command
+	was   bool      // guarded by r.mu: claim.told before it
+	sent  time.Time // guarded by r.mu: when it was last sent
+	twice bool      // guarded by r.mu: it was sent before
+	asked bool      // guarded by r.mu: it was sent again because the router had not answered for a while
 }
 
 func newUplink(p *peer) *uplink {
 	return &uplink{
 		r: p.r, to: p,
 		claims: make(map[string]*claim),
+		flying: make(map[*attempt]struct{}),
 		window: min(maxWindow, (p.r.bus.Options().QueueSize+1)/2),
 	}
 }
@@ -114,6 +120,20 @@ func (up *uplink) look(id string) {
 		up.claims[id] = c
 	}
 	up.consider(c)
+}
+
+// listed notes that the router may have found a local command in a list, which it has asked for before that was
+// registered with it.
+func (up *uplink) listed(id string) {
+	if isPrivate(id) {
+		return
+	}
+	c := up.claims[id]
+	if c == nil {
+		c = &claim{id: id}
+		up.claims[id] = c
+	}
+	c.told = true
 }
 
 // consider queues what there is to do about a claim.
@@ -188,10 +208,16 @@ func (up *uplink) answer(c *claim, cmd *command, err *Error) {
 func (up *uplink) wait(w waiter) {
 	up.look(w.cmd.def.ID)
 	c := up.claims[w.cmd.def.ID]
+	if i := slices.IndexFunc(c.waiters, func(o waiter) bool { return o.child == w.child && o.thread == w.thread }); i >= 0 {
+		c.waiters = slices.Delete(c.waiters, i, i+1)
+	}
 	if len(c.waiters) == maxWaiters {
 		c.waiters = append(c.waiters[:0], c.waiters[1:]...)
 	}
 	c.waiters = append(c.waiters, w)
+	if a := c.attempt; a != nil && time.Since(a.sent) >= firstStall/2 {
+		up.repeat(a) // the child has not heard of it for a while, and asks again
+	}
 	up.hurry(c.id)
 	up.consider(c)
 }
@@ -213,8 +239,8 @@ func (up *uplink) left(id string, child *peer) {
 
 // run sends what is due. It must not be called with r.mu held, nor by what it calls.
 func (up *uplink) run() {
-	up.turn.Lock()
-	defer up.turn.Unlock()
+	up.to.turn.Lock()
+	defer up.to.turn.Unlock()
 	for budget := up.window; budget > 0; {
 		up.r.mu.Lock()
 		c, a := up.next()
@@ -259,7 +285,15 @@ func (up *uplink) next() (*claim, *attempt) {
 		up.forget(c)
 		return c, nil
 	}
-	for !up.closed && up.flying < up.window {
+	for len(up.again) > 0 {
+		a := up.again[0]
+		up.again = up.again[1:]
+		if _, flies := up.flying[a]; flies {
+			a.sent, a.twice = time.Now(), true
+			return a.claim, a
+		}
+	}
+	for !up.closed && len(up.flying) < up.window {
 		c := up.ready.pop()
 		if c == nil {
 			break
@@ -269,33 +303,24 @@ func (up *uplink) next() (*claim, *attempt) {
 		if c.dead || want == nil || c.attempt != nil || c.index > 0 || want.same(c.acked) || want.same(c.refused) {
 			continue
 		}
-		a := &attempt{exchange: exchange{command: c.id}, up: up, claim: c, cmd: want}
+		a := &attempt{exchange: exchange{command: c.id}, up: up, claim: c, cmd: want, was: c.told, sent: time.Now()}
 		a.owner = a
 		if !up.to.begin(&a.exchange, bus.NewID(), up.deadline(c)) {
 			break // the link has closed
 		}
-		c.attempt = a
-		up.flying++
+		c.attempt, c.told = a, true
+		up.fly(a)
 		return c, a
 	}
 	return nil, nil
 }
 
-// firstAttempt is how long a router may take for an answer before it is asked again, if nobody
-// waits for that; each time it is given twice as long.
-const firstAttempt = 2 * time.Second
-
 // deadline is that of the next attempt.
 func (up *uplink) deadline(c *claim) time.Time {
-	ttl := up.r.cfg.RequestTTL
-	if res := up.r.reserved[c.id]; res != nil {
-		if res.done != nil {
-			return res.deadline
-		}
-	} else {
-		ttl = min(ttl, firstAttempt<<min(c.tries, 10))
+	if res := up.r.reserved[c.id]; res != nil && res.done != nil {
+		return res.deadline
 	}
-	return time.Now().Add(ttl)
+	return time.Now().Add(up.r.cfg.RequestTTL)
 }
 
 // release gives up the attempt of a claim, if there is one.
@@ -304,8 +329,8 @@ func (up *uplink) release(c *claim) {
 		return
 	}
 	up.to.out.drop(&c.attempt.exchange) // else it is being settled, and finds itself given up
-	c.attempt, c.told = nil, true
-	up.flying--
+	delete(up.flying, c.attempt)
+	c.attempt = nil
 }
 
 func (a *attempt) send() error {
@@ -342,12 +367,15 @@ func (up *uplink) unsent(a *attempt, err error) bool {
 	if up.closed || c.attempt != a {
 		return true
 	}
+	if !a.twice {
+		c.told = a.was
+	}
 	if !errors.Is(err, bus.ErrFull) {
 		up.settled(a, sendFailure(a.command, up.to, err), true)
 		return true
 	}
+	delete(up.flying, a)
 	c.attempt = nil
-	up.flying--
 	c.ready = true
 	up.ready.unpop(c)
 	up.arm(time.Now().Add(pace))
@@ -371,24 +399,28 @@ func (a *attempt) settle(o outcome) {
 // settled is settle with r.mu held. here says that err is not the router's answer.
 func (up *uplink) settled(a *attempt, err *Error, here bool) {
 	r, c := up.r, a.claim
+	delete(up.flying, a)
 	c.attempt = nil
-	up.flying--
+	if !here {
+		up.answered(a)
+	}
 	if err == nil {
-		c.acked, c.told, c.tries, c.refused = a.cmd, true, 0, nil
+		c.acked, c.tries, c.refused = a.cmd, 0, nil
 		up.fail(c, nil)
 		if res := r.reserved[c.id]; res != nil {
 			r.fulfil(res)
 		}
 		up.answer(c, a.cmd, nil)
 		up.consider(c)
-		up.again(2) // what is tried again fares better now
+		up.retryNow(2) // what is tried again fares better now
 		return
 	}
 	switch {
-	case here && err.Code == Timeout:
-		c.told = true // it may have taken it, or take it yet
+	case here: // it may have taken it, or take it yet
 	case err.Code == DuplicateCommand:
 		c.acked, c.told = nil, false
+	default:
+		c.told = a.was
 	}
 	if err.Code == InvalidRequest {
 		c.refused = a.cmd
@@ -439,20 +471,10 @@ func (up *uplink) meet() {
 }
 
 // resend says again what a router that has come late may not have heard, under the same
-// IDs: the first answer counts. It must not be called with r.mu held.
+// IDs: the first answer counts. r.mu is held.
 func (up *uplink) resend() {
-	up.turn.Lock()
-	defer up.turn.Unlock()
-	var lost []*attempt
-	up.r.mu.Lock()
-	for _, c := range up.claims {
-		if c.attempt != nil {
-			lost = append(lost, c.attempt)
-		}
-	}
-	up.r.mu.Unlock()
-	for _, a := range lost {
-		_ = a.send() // else it times out
+	for a := range up.flying {
+		up.repeat(a)
 	}
 }
 
@@ -478,34 +500,8 @@ func (up *uplink) close(cause error) {
 			r.notices = append(r.notices, notice{child: w.child, thread: w.thread, err: err})
 		}
 	}
-	up.claims, up.ready, up.leaving, up.retries, up.flying, up.conflicts = nil, fifo{}, fifo{}, nil, 0, 0
+	up.claims, up.ready, up.leaving, up.retries, up.flying, up.again, up.conflicts = nil, fifo{}, fifo{}, nil, nil, nil, 0
 }
-
-// path is the registries that a registration has come through, the first one
-// first: their tokens, with commas between. One that finds itself in it is in a
-// cycle of routers, knows the command, and hands it to nobody.
-type path string
-
-// maxPath bounds it.
-const maxPath = 64
-
-func (p path) through(token string) string {
-	if p == "" {
-		return token
-	}
-	return string(p) + "," + token
-}
-
-func (p path) has(token string) bool {
-	for t := range strings.SplitSeq(string(p), ",") {
-		if t == token {
-			return true
-		}
-	}
-	return false
-}
-
-func (p path) tooLong() bool { return strings.Count(string(p), ",") >= maxPath-1 }
 
 // fifo is a queue of claims.
 type fifo struct {

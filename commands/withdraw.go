@@ -29,10 +29,54 @@ func (r *Registry) evict(id string, from *peer) {
 	r.withdraw(id, from)
 }
 
-// withdraw tells the peer that this registry no longer executes a command. r.mu is held. The router's uplink does it
-// for the router.
-func (p *peer) withdraw(id string) {
-	if !p.router && p.link.Understands(bus.CanWithdraw) {
-		_ = p.link.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
+// spread has the peers other than the router told whether a local command is there. r.mu is held; converge does it.
+func (r *Registry) spread(id string) {
+	if isPrivate(id) {
+		return
+	}
+	for _, p := range r.peers {
+		if !p.router && (p.link.Understands(bus.CanAdvertise) || p.link.Understands(bus.CanWithdraw)) {
+			p.news = append(p.news, id)
+			r.newsy[p] = struct{}{}
+		}
+	}
+}
+
+// spreadNews tells the peers what spread has noted.
+func (r *Registry) spreadNews() {
+	r.mu.Lock()
+	peers := make([]*peer, 0, len(r.newsy))
+	for p := range r.newsy {
+		peers = append(peers, p)
+	}
+	r.mu.Unlock()
+	for _, p := range peers {
+		p.hear()
+	}
+}
+
+// hear tells the peer its news, as they are now.
+func (p *peer) hear() {
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	for {
+		p.r.mu.Lock()
+		news := p.news
+		p.news = nil
+		delete(p.r.newsy, p)
+		p.r.mu.Unlock()
+		if len(news) == 0 {
+			return
+		}
+		for _, id := range news {
+			cmd := p.r.lookup(id)
+			switch here := cmd != nil && cmd.owner == nil; {
+			case here && p.link.Understands(bus.CanAdvertise):
+				_ = p.link.Send(bus.Envelope{Type: bus.ListResponse, Thread: bus.NewID(),
+					Body: encodeDefinitions([]bus.Definition{cmd.def}), Durable: cmd.def.Durable})
+			case !here && p.link.Understands(bus.CanWithdraw):
+				_ = p.link.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
+			}
+		}
 	}
 }
