@@ -33,9 +33,9 @@ type settler interface {
 	answer() bus.Type
 }
 
-func (*call) answer() bus.Type         { return bus.ExecuteResponse }
-func (*route) answer() bus.Type        { return bus.ExecuteResponse }
-func (*registration) answer() bus.Type { return bus.RegisterResponse }
+func (*call) answer() bus.Type    { return bus.ExecuteResponse }
+func (*route) answer() bus.Type   { return bus.ExecuteResponse }
+func (*attempt) answer() bus.Type { return bus.RegisterResponse }
 
 // outcome is how an exchange ended: with a reply, or with err.
 type outcome struct {
