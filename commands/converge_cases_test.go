@@ -279,3 +279,38 @@ func TestRule26APlainPeerIsNotTakenForAFleet(t *testing.T) {
 	}
 	assert.ErrorIs(t, registerRaw(r, "theirs"), commands.ErrDuplicateCommand)
 }
+
+func TestRule23ManyChildrenThatComeUpAtOnceEndNoLink(t *testing.T) {
+	t.Parallel()
+	const children, each = 60, 50
+	for name, o := range map[string]func() pairing.Options{
+		"gochannel": func() pairing.Options { return pairing.Options{} },
+		"memory":    func() pairing.Options { return pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})} },
+		"json":      func() pairing.Options { return pairing.Options{Codec: bus.JSON} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := newRegistry(t, commands.Config{ID: "root", QueueSize: 64})
+			mid := newRegistry(t, commands.Config{ID: "mid", RouterChannel: "root", QueueSize: 64})
+			rs := []*commands.Registry{mid}
+			for i := range children {
+				leaf := newRegistry(t, commands.Config{ID: fmt.Sprint("leaf", i), RouterChannel: "mid", QueueSize: 64})
+				for k := range each {
+					handle(t, leaf, fmt.Sprint("c", i, ".", k), "1")
+				}
+				rs = append(rs, leaf)
+			}
+			toMid, toRoot := pairing.InMemory("mid", "root", o())
+			attach(t, root, toMid)
+			attach(t, mid, toRoot)
+			for _, leaf := range rs[1:] {
+				down, up := pairing.InMemory(leaf.ID(), "mid", o())
+				attach(t, mid, down)
+				attach(t, leaf, up)
+			}
+			waitFor(t, "all at the root", synced(rs...))
+			assert.Len(t, root.Commands(), children*each)
+			assert.Len(t, mid.Channels(), children+1)
+		})
+	}
+}

@@ -348,7 +348,7 @@ func (tr *forest) close() error {
 func (tr *forest) disturb(t *rapid.T, conflicts bool) {
 	n := rapid.SampledFrom(tr.nodes).Draw(t, "registry")
 	switch rapid.SampledFrom([]string{"register", "register", "register", "unregister", "break", "break", "connect", "connect",
-		"mute", "slow", "list", "wait"}).Draw(t, "what") {
+		"mute", "slow", "list", "call", "wait"}).Draw(t, "what") {
 	case "register":
 		limit := rapid.SampledFrom([]time.Duration{0, 0, 0, time.Millisecond, 20 * time.Millisecond}).Draw(t, "limit")
 		tr.register(n, rapid.IntRange(0, 5).Draw(t, "command"), limit, conflicts)
@@ -364,6 +364,13 @@ func (tr *forest) disturb(t *rapid.T, conflicts bool) {
 		tr.delay.Store(int64(time.Duration(rapid.IntRange(0, 30).Draw(t, "delay")) * time.Millisecond))
 	case "list":
 		tr.list(n, rapid.Bool().Draw(t, "asked"))
+	case "call":
+		to, id := rapid.SampledFrom(tr.nodes).Draw(t, "of"), rapid.IntRange(0, 5).Draw(t, "command")
+		tr.calls.Go(func() { // what is not there any more is evicted on the way; what is there again is not
+			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			defer cancel()
+			_, _ = n.ExecuteRaw(ctx, tr.space(to, id), nil)
+		})
 	case "wait":
 		time.Sleep(time.Duration(rapid.IntRange(0, 700).Draw(t, "ms")) * time.Millisecond)
 	}

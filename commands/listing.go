@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"encoding/json"
 	"slices"
 
 	"github.com/leatbus/leat/bus"
@@ -11,13 +12,15 @@ func (p *peer) list(thread string) {
 	p.turn.Lock() // else a withdrawal could overtake a list that has the command
 	defer p.turn.Unlock()
 	limit := p.r.bus.Options().MaxMessageBytes - listOverhead - len(thread)
-	var parts [][]bus.Definition
+	var parts []bus.Envelope
 	for _, list := range alike(p.r.public()) {
-		parts = append(parts, split(list, limit)...)
+		for _, body := range split(list, limit) {
+			parts = append(parts, bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: body, Durable: len(list) > 0 && list[0].Durable})
+		}
 	}
-	for i, defs := range parts {
-		p.answer(bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: encodeDefinitions(defs),
-			Durable: len(defs) > 0 && defs[0].Durable, Partial: i < len(parts)-1})
+	for i := range parts {
+		parts[i].Partial = i < len(parts)-1
+		p.answer(parts[i])
 	}
 }
 
@@ -42,15 +45,20 @@ func alike(defs []bus.Definition) [][]bus.Definition {
 // listOverhead is what the canonical form adds to an array of definitions, and some.
 const listOverhead = 256
 
-// split cuts a list that does not fit into one message into several, of which
+// split encodes a list, and cuts one that does not fit into one message into several, of which
 // the first answers and the rest are lists that nobody asked for. A definition
 // that is too large by itself ends up alone, and is refused where it is sent.
-func split(defs []bus.Definition, limit int) [][]bus.Definition {
-	if len(defs) < 2 || len(encodeDefinitions(defs)) <= limit {
-		return [][]bus.Definition{defs}
+func split(defs []bus.Definition, limit int) []json.RawMessage {
+	body := encodeDefinitions(defs)
+	if len(defs) < 2 || len(body) <= limit {
+		return []json.RawMessage{body}
 	}
-	half := len(defs) / 2
-	return append(split(defs[:half], limit), split(defs[half:], limit)...)
+	n := min(len(defs), len(body)/max(limit, 1)+1)
+	var bodies []json.RawMessage
+	for part := range slices.Chunk(defs, (len(defs)+n-1)/n) {
+		bodies = append(bodies, split(part, limit)...)
+	}
+	return bodies
 }
 
 // listed takes what the peer says it executes. It never replaces a local

@@ -71,6 +71,7 @@ func (p *peer) unstarted(id string, err *Error) {
 // unrouted answers not_found in the name of routing, not of a handler.
 func (p *peer) unrouted(d *bus.Delivery) {
 	p.unstarted(d.Envelope.ID, notFound(d.Envelope.Name))
+	p.denied(d.Envelope.Name)
 }
 
 // looped answers not_found to a request that goes in a circle, or has come too
@@ -173,6 +174,9 @@ func (rt *route) settle(o outcome) {
 		e.Fault = spellable(o.fault)
 	}
 	p.answer(e)
+	if e.Fault != nil && e.Fault.Unrouted && Code(e.Fault.Code) == NotFound {
+		p.denied(rt.command)
+	}
 	if counted {
 		p.r.bus.End()
 	}

@@ -127,32 +127,40 @@ type Info struct {
 // Commands returns the commands that this registry knows, private ones
 // included, sorted by ID. What its router may know besides is not listed.
 func (r *Registry) Commands() []Info {
-	var infos []Info
-	r.table.Range(func(_, v any) bool {
-		cmd := v.(*command)
-		info := Info{ID: cmd.def.ID, Description: cmd.def.Description, Durable: cmd.def.Durable}
+	cmds := r.sorted(func(*command) bool { return true })
+	infos := make([]Info, len(cmds))
+	for i, cmd := range cmds {
+		info := &infos[i]
+		info.ID, info.Description, info.Durable = cmd.def.ID, cmd.def.Description, cmd.def.Durable
 		if cmd.def.Schema != nil {
 			info.Request, info.Response = cmd.def.Schema.Request, cmd.def.Schema.Response
 		}
 		if cmd.owner != nil {
 			info.Channel = cmd.owner.link.ID()
 		}
-		infos = append(infos, info)
+	}
+	return infos
+}
+
+// sorted returns rows of the table by ID.
+func (r *Registry) sorted(which func(*command) bool) []*command {
+	var cmds []*command
+	r.table.Range(func(_, v any) bool {
+		if cmd := v.(*command); which(cmd) {
+			cmds = append(cmds, cmd)
+		}
 		return true
 	})
-	slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.ID, b.ID) })
-	return infos
+	slices.SortFunc(cmds, func(a, b *command) int { return strings.Compare(a.def.ID, b.def.ID) })
+	return cmds
 }
 
 // public returns the definitions of the local commands that peers may know of.
 func (r *Registry) public() []bus.Definition {
-	defs := []bus.Definition{}
-	r.table.Range(func(_, v any) bool {
-		if cmd := v.(*command); cmd.owner == nil && !isPrivate(cmd.def.ID) {
-			defs = append(defs, cmd.def)
-		}
-		return true
-	})
-	slices.SortFunc(defs, func(a, b bus.Definition) int { return strings.Compare(a.ID, b.ID) })
+	cmds := r.sorted(func(cmd *command) bool { return cmd.owner == nil && !isPrivate(cmd.def.ID) })
+	defs := make([]bus.Definition, len(cmds))
+	for i, cmd := range cmds {
+		defs[i] = cmd.def
+	}
 	return defs
 }

@@ -136,6 +136,15 @@ func (up *uplink) listed(id string) {
 	c.told = true
 }
 
+// lose notes that the router is about to forget a command.
+func (up *uplink) lose(id string) {
+	if c := up.claims[id]; c != nil {
+		up.release(c)
+		c.acked = nil
+		up.consider(c)
+	}
+}
+
 // consider queues what there is to do about a claim.
 func (up *uplink) consider(c *claim) {
 	want := up.wanted(c.id)

@@ -29,6 +29,18 @@ func (r *Registry) evict(id string, from *peer) {
 	r.withdraw(id, from)
 }
 
+// denied is to be called when the peer has been answered not_found in the name of routing. A router forgets
+// the command then: if it is wanted by now, it is registered again.
+func (p *peer) denied(id string) {
+	if p.up == nil {
+		return
+	}
+	p.r.mu.Lock()
+	p.up.lose(id)
+	p.r.mu.Unlock()
+	p.r.converge()
+}
+
 // spread has the peers other than the router told whether a local command is there. r.mu is held; converge does it.
 func (r *Registry) spread(id string) {
 	if isPrivate(id) {
