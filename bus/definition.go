@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,14 +40,31 @@ func mustType[T any]() *payload.Type {
 	return t
 }
 
+// Check says what is wrong with a definition: it has no ID, or a schema that is none: that is an object, a boolean, or null for
+// nothing said.
+func (d *Definition) Check() error {
+	if d.ID == "" {
+		return errors.New("empty id")
+	}
+	if d.Schema == nil {
+		return nil
+	}
+	for _, schema := range []json.RawMessage{d.Schema.Request, d.Schema.Response} {
+		if text := bytes.TrimLeft(schema, " \t\r\n"); len(text) > 0 && !bytes.ContainsRune([]byte("{tfn"), rune(text[0])) {
+			return fmt.Errorf("command %q has a schema that is no object", d.ID)
+		}
+	}
+	return nil
+}
+
 // Definition decodes the body of a RegisterRequest.
 func (e *Envelope) Definition() (Definition, error) {
 	var d Definition
 	if err := definitionType.DecodeStrict(e.Body, &d); err != nil {
 		return Definition{}, fmt.Errorf("definition: %w", err)
 	}
-	if d.ID == "" {
-		return Definition{}, errors.New("definition: empty id")
+	if err := d.Check(); err != nil {
+		return Definition{}, fmt.Errorf("definition: %w", err)
 	}
 	d.Durable = e.Durable
 	return d, nil
@@ -59,8 +77,8 @@ func (e *Envelope) Definitions() ([]Definition, error) {
 		return nil, fmt.Errorf("definitions: %w", err)
 	}
 	for i, d := range ds {
-		if d.ID == "" {
-			return nil, fmt.Errorf("definitions: empty id at [%d]", i)
+		if err := d.Check(); err != nil {
+			return nil, fmt.Errorf("definitions: %w at [%d]", err, i)
 		}
 		ds[i].Durable = e.Durable
 	}
