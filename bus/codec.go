@@ -49,6 +49,7 @@ const (
 	keyKey      = "leat-key"
 	keyIdem     = "leat-idempotent"
 	keyGroups   = "leat-groups" // each with a comma before it; a comma alone is none
+	keyOnly     = "leat-only"
 	keyDurable  = "leat-durable"
 	keyOnce     = "leat-once"
 	keyLooped   = "leat-looped"
@@ -88,6 +89,9 @@ func putExtras(m message.Metadata, e *Envelope) {
 	}
 	if e.Groups != nil {
 		m[keyGroups] = "," + strings.Join(*e.Groups, ",")
+	}
+	if e.Only {
+		m[keyOnly] = "1"
 	}
 	if e.Durable {
 		m[keyDurable] = "1"
@@ -145,6 +149,8 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			e.Idempotent = true
 		case keyGroups:
 			e.Groups, err = parseGroups(v)
+		case keyOnly:
+			e.Only = true
 		case keyDurable:
 			e.Durable = true
 		case keyOnce:

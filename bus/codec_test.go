@@ -47,7 +47,7 @@ func envelopes() []bus.Envelope {
 		{ID: "24", Type: bus.Group, Key: "a.group-1", Name: "user.>", Hops: 2},
 		{ID: "25", Type: bus.Group, Key: "g", Name: "e"},
 		{ID: "26", Type: bus.Event, Name: "e", Groups: new(bus.GroupSet)},
-		{ID: "27", Type: bus.Event, Name: "e", Groups: &bus.GroupSet{"a", "b.c"}},
+		{ID: "27", Type: bus.Event, Name: "e", Groups: &bus.GroupSet{"a", "b.c"}, Only: true},
 		{ID: "28", Type: bus.ExecuteRequest, Name: "x", Durable: true, Once: " ü\n%20 "},
 		{ID: "29", Type: bus.ListResponse, Thread: "4", Body: json.RawMessage(`[{"id":"a"}]`), Durable: true},
 		{ID: "30", Type: bus.RegisterRequest, Body: json.RawMessage(`{"id":"a"}`), Durable: true},

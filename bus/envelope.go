@@ -88,6 +88,9 @@ type Envelope struct {
 	// Durable says that the command outlives the processes which serve it: of an ExecuteRequest, that it goes through the
 	// command's queue where there is one; of a RegisterRequest or ListResponse, that all of its commands are such.
 	Durable bool
+	// Only says of an Event that it is for its Groups alone: everybody else has heard it under another ID, and the process
+	// that was to serve these has no listener of theirs any more.
+	Only bool
 	// Checked says of an Event that this process has found its Name and Body well-formed, so that its other links need
 	// not look again. It does not leave the process.
 	Checked bool
@@ -114,6 +117,18 @@ type GroupSet []string
 
 // Has reports whether the event is, or may be, for the group: nil has all.
 func (s *GroupSet) Has(name string) bool { return s == nil || slices.Contains(*s, name) }
+
+// Lookup returns Has for those who ask often: it costs the same however many groups there are.
+func (s *GroupSet) Lookup() func(name string) bool {
+	if s == nil || len(*s) <= 8 {
+		return s.Has
+	}
+	set := make(map[string]struct{}, len(*s))
+	for _, name := range *s {
+		set[name] = struct{}{}
+	}
+	return func(name string) bool { _, ok := set[name]; return ok }
+}
 
 // Value is a body that is not encoded. It is immutable, and shares no memory that can be changed.
 type Value interface {

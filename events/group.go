@@ -1,6 +1,7 @@
 package events
 
 import (
+	"errors"
 	"slices"
 	"sync/atomic"
 
@@ -56,14 +57,7 @@ func (h *Hub) leaveGroup(l *Listener) {
 // divide queues the event with one of the listeners of each group that it is
 // for, and returns these groups if they are wanted. Each of the listeners has one. Bus.sequence is held.
 func (h *Hub) divide(ev *event, listeners []*Listener, wanted bool) (served []string) {
-	is := ev.groups.Has
-	if ev.groups != nil && len(*ev.groups) > 8 {
-		set := make(map[string]struct{}, len(*ev.groups))
-		for _, name := range *ev.groups {
-			set[name] = struct{}{}
-		}
-		is = func(name string) bool { _, ok := set[name]; return ok }
-	}
+	is := ev.groups.Lookup()
 	groups := h.dividing[:0]
 	for _, l := range listeners {
 		if len(l.group.members) == 0 {
@@ -120,19 +114,36 @@ func (h *Hub) decide(ev *event, served []string) *bus.GroupSet {
 	return ev.groups
 }
 
-// missed counts the groups for which this process was picked, and that have no listener in it any more: the last one has
-// closed while the event was on its way. served are those of this hub; there may be others behind its links. The sequence is held.
-func (h *Hub) missed(ev *event, served []string) {
-	in := h.attendance.serving(ev.name, served)
+// missed hands an event back to the fleet for the groups for which this process was picked, and that have no listener in
+// it any more: the last one has closed while the event was on its way. The fleet picks another process, if it knows one. served
+// are the groups of this hub's own listeners; there may be others behind its links. The sequence is held.
+func (r *receiver) missed(ev *event, served []string, e *bus.Envelope) {
+	h := r.h
+	here := h.attendance.serving(ev.name, served).Lookup()
+	var missing bus.GroupSet
 	for _, name := range *ev.groups {
-		if in.Has(name) {
-			continue
-		}
-		if n := h.unserved.Add(1); n&(n-1) == 0 {
-			go h.log.Warn("event for a group that has no listener here any more", "event", ev.name, "group", name, "unserved", n)
+		if !here(name) {
+			missing = append(missing, name)
 		}
 	}
+	if missing == nil {
+		return
+	}
+	err := errSpent
+	if e.Hops < bus.MaxHops {
+		err = r.link.Send(bus.Envelope{Type: bus.Event, Name: ev.name, Body: ev.json(), Depth: int(ev.depth), Hops: e.Hops + 1,
+			Life: e.Life, Metadata: ev.metadata, Groups: &missing, Only: true, Checked: true})
+	}
+	if err == nil {
+		h.passed.Add(uint64(len(missing)))
+		return
+	}
+	if n := h.unserved.Add(uint64(len(missing))); n&(n-1) == 0 {
+		go h.log.Warn("event for a group that has no listener here any more", "event", ev.name, "group", missing[0], "unserved", n, "error", err.Error())
+	}
 }
+
+var errSpent = errors.New("it has come too far")
 
 // groupsFor returns what an event says about groups on a link. Beyond one that
 // leaves the process, and not to a fleet, every registry is its own.

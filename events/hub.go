@@ -39,7 +39,7 @@ type Hub struct {
 	ctx    context.Context // of listener runs; ends at Close
 	cancel context.CancelFunc
 
-	emitted, received, dropped, spent, refused, unserved, circles, panics, misfits atomic.Uint64
+	emitted, received, dropped, spent, refused, unserved, passed, circles, panics, misfits atomic.Uint64
 
 	attendance attendance
 
@@ -69,6 +69,7 @@ type event struct {
 	id, name string
 	content  payload.Content
 	metadata message.Metadata
+	only     bool          // it is for them alone
 	groups   *bus.GroupSet // those that it is for in this process, where that was decided elsewhere; else nil
 
 	size   int // bytes that it takes in a queue
@@ -277,6 +278,9 @@ func (h *Hub) deliver(ev *event) (served []string) {
 			grouped = append(grouped, l)
 			return
 		}
+		if ev.only {
+			return
+		}
 		l.push(item{event: ev})
 	})
 	if len(grouped) > 0 {
@@ -298,11 +302,11 @@ func (h *Hub) fanOut(ev *event, served []string, from *bus.Link, got bus.Envelop
 		hops = got.Hops + 1
 	}
 	for _, l := range h.bus.Links() {
-		if l == from {
+		if l == from || ev.only && !l.SameProcess() {
 			continue
 		}
 		e := bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.content.Body, Value: ev.content.Value,
-			Depth: int(ev.depth), Hops: hops, Life: got.Life, Metadata: ev.metadata, Checked: true}
+			Depth: int(ev.depth), Hops: hops, Life: got.Life, Metadata: ev.metadata, Checked: true, Only: ev.only}
 		if groups != nil {
 			e.Groups = groupsFor(l, groups)
 		}
@@ -343,10 +347,11 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 	}
 	r.h.received.Add(1)
 	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: int32(min(e.Depth, maxDepth-1)), metadata: e.Metadata, groups: r.groups(e)}
+	ev.only = e.Only && ev.groups != nil
 	ev.measure()
 	served := r.h.deliver(ev)
 	if ev.groups != nil && len(*ev.groups) > 0 && r.link.Understands(dividing) {
-		r.h.missed(ev, served)
+		r.missed(ev, served, e)
 	}
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
 		r.h.fanOut(ev, served, r.link, *e)
@@ -410,7 +415,8 @@ type Stats struct {
 	Dropped   uint64 // for a listener or a link whose queue was full, or that closed
 	Overtaken uint64 // from peers, but dropped, because a later one of their emitter had come over another link
 	Spent     uint64 // from peers, but not relayed to others, because EventTTL or MaxHops was used up
-	Unserved  uint64 // events for a group, for which a fleet had picked this process, when it had no listener of the group any more
+	Passed    uint64 // events for a group, for which a fleet had picked this process, given back to it, since the last listener had closed
+	Unserved  uint64 // of those: not given back, because the fleet's queue was full or MaxHops was used up
 	Refused   uint64 // what a peer said about groups of listeners and may not say: it is in another process, or said too much
 	Misfits   uint64 // payloads that did not fit a typed listener
 	Panics    uint64 // of listeners
@@ -419,7 +425,7 @@ type Stats struct {
 // Stats returns the counters.
 func (h *Hub) Stats() Stats {
 	s := Stats{Emitted: h.emitted.Load(), Received: h.received.Load(), Dropped: h.dropped.Load(),
-		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken, Spent: h.spent.Load(), Refused: h.refused.Load(), Unserved: h.unserved.Load()}
+		Misfits: h.misfits.Load(), Panics: h.panics.Load(), Overtaken: h.bus.Stats().Overtaken, Spent: h.spent.Load(), Refused: h.refused.Load(), Unserved: h.unserved.Load(), Passed: h.passed.Load()}
 	all, _ := h.listeners()
 	for _, l := range all {
 		s.Listeners++

@@ -45,7 +45,8 @@ type ListenOptions struct {
 	// over while another has room. Of the processes of a fleet one
 	// gets the event: the one where it was emitted, if it has a listener of the group for it, else a random one that
 	// the emitter's fleet knows to have one. So at most one process of the fleet gets it. None does if nobody listens,
-	// or nobody whom the emitter has heard of yet, and if the one that was picked ends before its listener has run.
+	// or nobody whom the emitter has heard of yet, and if the one that was picked ends before its listener has run. If that
+	// goes on, and its last listener of the group has closed when the event comes, the fleet picks another process.
 	//
 	// Registries that are joined by pairs are one process to the fleet: which one of them has a listener does not
 	// matter. Among themselves each is its own: a listener of the group gets the event in each of them. So it is

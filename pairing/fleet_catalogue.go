@@ -81,8 +81,11 @@ func readCatalogue(data []byte) (c catalogue, err error) {
 	}
 	for i, def := range c.Add {
 		c.Add[i].Durable = durable[def.ID]
-		if def.ID == "" || strings.HasPrefix(def.ID, "_") {
-			return c, fmt.Errorf("commands: empty or private ID %.80q", def.ID)
+		if err := def.Check(); err != nil {
+			return c, fmt.Errorf("commands: %w", err)
+		}
+		if strings.HasPrefix(def.ID, "_") {
+			return c, fmt.Errorf("commands: private ID %.80q", def.ID)
 		}
 	}
 	for _, in := range c.Join {

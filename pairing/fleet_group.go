@@ -168,7 +168,7 @@ func (s seating) remove(in interest, m *member, p pattern.Pattern) {
 func (f *Fleet) divide(e *bus.Envelope) *letter {
 	l := &letter{envelope: *e}
 	l.envelope.Groups = nil
-	if len(f.seating) == 0 || e.Groups == nil { // or the registry did not know yet that it talks to a fleet
+	if e.Groups == nil || len(f.seating) == 0 && !e.Only { // or the registry did not know yet that it talks to a fleet
 		return l
 	}
 	candidates := make(map[string][]*bench)
@@ -181,10 +181,14 @@ func (f *Fleet) divide(e *bus.Envelope) *letter {
 		}
 	}
 	picks := make([]string, 0, len(candidates))
+	has := e.Groups.Lookup()
 	for group, benches := range candidates {
-		if !e.Groups.Has(group) {
+		if has(group) == e.Only {
 			picks = append(picks, group+"="+pickFrom(benches).session)
 		}
+	}
+	if e.Only {
+		f.count.unserved.Add(uint64(len(*e.Groups) - len(picks)))
 	}
 	l.picks = strings.Join(picks, ",")
 	return l

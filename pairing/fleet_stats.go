@@ -3,7 +3,7 @@ package pairing
 import "sync/atomic"
 
 type fleetCounters struct {
-	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, refused, unknown, forged, resubscribed, taken, returned, orphaned atomic.Uint64
+	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, unserved, refused, unknown, forged, resubscribed, taken, returned, orphaned atomic.Uint64
 }
 
 // FleetStats is a snapshot of what a fleet holds and has counted in this process.
@@ -26,6 +26,7 @@ type FleetStats struct {
 	Late         uint64 // replies that nobody waited for
 	Rerouted     uint64 // requests sent once more, to another process
 	Lost         uint64 // calls that failed because their process went away or could not be reached
+	Unserved     uint64 // events for a group whose last listener here had closed, and that no other process has one of
 	Unsent       uint64 // messages that could not be published, or found no room
 	Evicted      uint64 // requests and events forgotten before their time, because DedupeKeys was reached
 	Resubscribed uint64 // subscriptions that ended and were made again
@@ -41,7 +42,8 @@ func (f *Fleet) Stats() FleetStats {
 		Stale: f.count.stale.Load(), Duplicates: f.count.duplicates.Load(), Expired: f.count.expired.Load(),
 		Late: f.count.late.Load(), Rerouted: f.count.rerouted.Load(), Lost: f.count.lost.Load(),
 		Forged: f.count.forged.Load(), Unknown: f.count.unknown.Load(), Refused: f.count.refused.Load(),
-		Unsent: f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Taken: f.count.taken.Load(),
+		Unserved: f.count.unserved.Load(),
+		Unsent:   f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Taken: f.count.taken.Load(),
 		Returned: f.count.returned.Load(), Orphaned: f.count.orphaned.Load(), Evicted: f.seen.Stats().Evicted + f.heardEvents.Stats().Evicted,
 	}
 	f.mu.Lock()

@@ -3,7 +3,10 @@ package pairing_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,46 +17,74 @@ import (
 	"github.com/leatbus/leat/pairing"
 )
 
-// TestRule16EventsForAGroupWhoseLastListenerHasClosedAreCounted: the process that was picked is alive, and nobody in it
-// listens any more when the event comes.
-func TestRule16EventsForAGroupWhoseLastListenerHasClosedAreCounted(t *testing.T) {
+// TestRule16EventsForAGroupWhoseLastListenerHasClosedArePassedOn: the process that was picked is alive, and nobody in it
+// listens any more when the event comes. Another process gets it; if there is none it is counted.
+func TestRule16EventsForAGroupWhoseLastListenerHasClosedArePassedOn(t *testing.T) {
 	t.Parallel()
-	ps := memory.New(memory.Options{})
-	defer func() { require.NoError(t, ps.Close()) }()
-	emitter, picked := join(t, ps, "emitter", pairing.FleetOptions{}), join(t, ps, "picked", pairing.FleetOptions{})
-	defer emitter.end(t)
-	defer picked.end(t)
-	listen := func(group string) *events.Listener {
-		l, err := picked.Events().ListenRaw("e", func(context.Context, string, json.RawMessage) {}, events.ListenOptions{Group: group})
-		require.NoError(t, err)
-		return l
-	}
-	leaves, stays := listen("g"), listen("h")
-	require.Eventually(t, func() bool {
-		for _, m := range emitter.fleet.Members() {
-			if m.ID == "picked" && len(m.Groups) == 2 {
-				return true
+	for _, others := range []int{0, 1, 2} {
+		ps := memory.New(memory.Options{})
+		emitter, picked := join(t, ps, "emitter", pairing.FleetOptions{}), join(t, ps, "picked", pairing.FleetOptions{})
+		all := []*member{emitter, picked}
+		var handled, everything atomic.Int64
+		listen := func(m *member, group string, count *atomic.Int64) *events.Listener {
+			l, err := m.Events().ListenRaw("e", func(context.Context, string, json.RawMessage) { count.Add(1) }, events.ListenOptions{Group: group})
+			require.NoError(t, err)
+			return l
+		}
+		eventually := func(what string, f func() bool) {
+			require.Eventually(t, f, 10*time.Second, time.Millisecond, what)
+		}
+		known := func(by *member, id string, groups int) {
+			eventually(id+" is known by "+by.ID(), func() bool {
+				return slices.ContainsFunc(by.fleet.Members(), func(m pairing.Member) bool { return m.ID == id && len(m.Groups) == groups })
+			})
+		}
+		leaves := listen(picked, "g", new(atomic.Int64))
+		stays := listen(picked, "h", new(atomic.Int64))
+		known(emitter, "picked", 2)
+		emitter.line.set(func() { emitter.line.hold = func(topic string) bool { return strings.Contains(topic, "events") } })
+		const n = 20
+		for range n {
+			require.NoError(t, emitter.Events().EmitRaw(context.Background(), "e", nil))
+		}
+		eventually("all are held", func() bool {
+			emitter.line.mu.Lock()
+			defer emitter.line.mu.Unlock()
+			held := 0
+			for _, messages := range emitter.line.held {
+				held += len(messages)
 			}
+			return held >= n
+		})
+		for i := range others {
+			other := join(t, ps, fmt.Sprint("other", i), pairing.FleetOptions{})
+			all = append(all, other)
+			listen(other, "g", &handled)
+			listen(other, "", &everything)
+			known(picked, other.ID(), 1)
 		}
-		return false
-	}, 10*time.Second, time.Millisecond)
-	emitter.line.set(func() { emitter.line.hold = func(topic string) bool { return strings.Contains(topic, "events") } })
-	const n = 20
-	for range n {
-		require.NoError(t, emitter.Events().EmitRaw(context.Background(), "e", nil))
+		leaves.Close()
+		for i := range others {
+			known(all[2+i], "picked", 1)
+		}
+		emitter.line.release(t)
+		eventually("the other group", func() bool { return stays.Stats().Handled == n })
+		if others == 0 {
+			eventually("they are counted", func() bool { return picked.fleet.Stats().Unserved == n })
+		} else {
+			eventually("another process", func() bool { return handled.Load() == n })
+			eventually("those without a group", func() bool { return everything.Load() == int64(n*others) })
+		}
+		require.EqualValues(t, n, picked.Events().Stats().Passed)
+		require.Zero(t, leaves.Stats().Handled)
+		for _, m := range all {
+			require.NoError(t, m.Events().Flush(context.Background()))
+		}
+		require.LessOrEqual(t, handled.Load(), int64(n), "none twice")
+		require.LessOrEqual(t, everything.Load(), int64(n*others), "none twice")
+		for _, m := range all {
+			m.end(t)
+		}
+		require.NoError(t, ps.Close())
 	}
-	require.Eventually(t, func() bool {
-		emitter.line.mu.Lock()
-		defer emitter.line.mu.Unlock()
-		held := 0
-		for _, messages := range emitter.line.held {
-			held += len(messages)
-		}
-		return held >= n
-	}, 10*time.Second, time.Millisecond)
-	leaves.Close()
-	emitter.line.release(t)
-	require.Eventually(t, func() bool { return stays.Stats().Handled == n }, 10*time.Second, time.Millisecond)
-	require.EqualValues(t, n, picked.Events().Stats().Unserved)
-	require.Zero(t, leaves.Stats().Handled)
 }
