@@ -308,3 +308,18 @@ func TestAnEventOfItsOwnIsKnownByItsID(t *testing.T) {
 		assert.False(t, ids.made(id), id)
 	}
 }
+
+// Behind the link to a fleet each process is a route of its own; a peer that is one process cannot pretend to be many.
+func TestRule15RoutesOfALink(t *testing.T) {
+	t.Parallel()
+	b := New(Options{})
+	fleet, plain := newLink(b, &Channel{ID: "fleet"}, nil), newLink(b, &Channel{ID: "plain"}, nil)
+	fleet.features.Store(uint32(Shared))
+	from := func(l *Link, key string) uint64 { return l.route(&Envelope{Type: Event, Key: key}) }
+	assert.NotEqual(t, from(fleet, "a"), from(fleet, "b"))
+	assert.Equal(t, from(fleet, "a"), from(fleet, "a"))
+	assert.Equal(t, from(plain, "a"), from(plain, "b"))
+	assert.NotEqual(t, from(plain, ""), from(fleet, ""))
+	assert.NotEqual(t, from(plain, ""), newLink(b, &Channel{ID: "plain"}, nil).route(&Envelope{}), "the next link of a channel is another route")
+	require.NoError(t, b.Close())
+}

@@ -111,3 +111,39 @@ func TestRule14TheTimeInTransitIsPartOfAnEventsAge(t *testing.T) {
 		})
 	}
 }
+
+// A triangle of which one half is attached long after EventTTL: what was held for it is known by then.
+func TestRule14ATriangleWithALateHalf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &meshSim{t: t, dice: roll(1)}
+		defer func() { s.close() }()
+		for i := range 3 {
+			nd := &node{}
+			nd.hub, nd.bus = newHubIn(t, bus.Options{ID: fmt.Sprint("n", i)})
+			s.nodes = append(s.nodes, nd)
+		}
+		var got []string
+		_, err := s.nodes[2].hub.ListenRaw("e", func(_ context.Context, _ string, p json.RawMessage) { got = append(got, string(p)) })
+		require.NoError(t, err)
+		memory := wire{dice: roll(2)}
+		s.attach(edge{0, 1, true}, memory, 0)
+		s.attach(edge{1, 2, true}, memory, 0)
+		toA, toB := memory.channels("n0", "n2")
+		_, err = s.nodes[0].bus.Attach(t.Context(), toB)
+		require.NoError(t, err)
+		var want []string
+		for i := range 100 {
+			want = append(want, fmt.Sprint(i))
+			require.NoError(t, s.nodes[0].hub.EmitRaw(t.Context(), "e", json.RawMessage(want[i])))
+		}
+		time.Sleep(6 * time.Second)
+		_, err = s.nodes[2].bus.Attach(t.Context(), toA)
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		assert.Equal(t, want, got)
+		st := s.nodes[2].bus.Stats()
+		assert.EqualValues(t, 100, st.Duplicates)
+		assert.Zero(t, st.Overtaken)
+	})
+}
