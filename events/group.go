@@ -117,7 +117,7 @@ func (h *Hub) decide(ev *event, served []string) *bus.GroupSet {
 // missed hands an event back to the fleet for the groups for which this process was picked, and that have no listener in
 // it any more: the last one has closed while the event was on its way. The fleet picks another process, if it knows one. served
 // are the groups of this hub's own listeners; there may be others behind its links. The sequence is held.
-func (r *receiver) missed(ev *event, served []string, e *bus.Envelope) {
+func (r *receiver) missed(ev *event, served []string) {
 	h := r.h
 	here := h.attendance.serving(ev.name, served).Lookup()
 	var missing bus.GroupSet
@@ -129,18 +129,39 @@ func (r *receiver) missed(ev *event, served []string, e *bus.Envelope) {
 	if missing == nil {
 		return
 	}
-	err := errSpent
-	if e.Hops < bus.MaxHops {
-		err = r.link.Send(bus.Envelope{Type: bus.Event, Name: ev.name, Body: ev.json(), Depth: int(ev.depth), Hops: e.Hops + 1,
-			Life: e.Life, Metadata: ev.metadata, Groups: &missing, Only: true, Checked: true})
-	}
+	err := h.giveBack(r.link, ev, missing)
 	if err == nil {
-		h.passed.Add(uint64(len(missing)))
 		return
 	}
 	if n := h.unserved.Add(uint64(len(missing))); n&(n-1) == 0 {
 		go h.log.Warn("event for a group that has no listener here any more", "event", ev.name, "group", missing[0], "unserved", n, "error", err.Error())
 	}
+}
+
+// giveBack lets a fleet pick other processes for groups that an event was to be served for here.
+func (h *Hub) giveBack(fleet *bus.Link, ev *event, groups bus.GroupSet) error {
+	if ev.hops >= bus.MaxHops {
+		return errSpent
+	}
+	err := fleet.Send(bus.Envelope{Type: bus.Event, Name: ev.name, Body: ev.json(), Depth: int(ev.depth), Hops: ev.hops + 1,
+		Metadata: ev.metadata, Groups: &groups, Only: true, Checked: true})
+	if err == nil {
+		h.passed.Add(uint64(len(groups)))
+	}
+	return err
+}
+
+// passOn gives an event that is left of the last listener of a group to the fleet, if there is one, and reports whether it did.
+func (h *Hub) passOn(l *Listener, ev *event) bool {
+	if l.group == nil || isPrivate(ev.name) || h.bus.Draining() {
+		return false
+	}
+	for _, link := range h.bus.Links() {
+		if link.Understands(dividing) && h.giveBack(link, ev, bus.GroupSet{l.group.name}) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 var errSpent = errors.New("it has come too far")

@@ -74,6 +74,7 @@ type event struct {
 
 	size   int // bytes that it takes in a queue
 	depth  int32
+	hops   int
 	encode sync.Once // fills in body, for those who want bytes where content has none
 	body   json.RawMessage
 }
@@ -347,11 +348,12 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 	}
 	r.h.received.Add(1)
 	ev := &event{id: e.ID, name: e.Name, content: payload.Content{Body: e.Body, Value: e.Value}, depth: int32(min(e.Depth, maxDepth-1)), metadata: e.Metadata, groups: r.groups(e)}
+	ev.hops = e.Hops
 	ev.only = e.Only && ev.groups != nil
 	ev.measure()
 	served := r.h.deliver(ev)
 	if ev.groups != nil && len(*ev.groups) > 0 && r.link.Understands(dividing) {
-		r.missed(ev, served, e)
+		r.missed(ev, served)
 	}
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
 		r.h.fanOut(ev, served, r.link, *e)
@@ -415,8 +417,8 @@ type Stats struct {
 	Dropped   uint64 // for a listener or a link whose queue was full, or that closed
 	Overtaken uint64 // from peers, but dropped, because a later one of their emitter had come over another link
 	Spent     uint64 // from peers, but not relayed to others, because EventTTL or MaxHops was used up
-	Passed    uint64 // events for a group, for which a fleet had picked this process, given back to it, since the last listener had closed
-	Unserved  uint64 // of those: not given back, because the fleet's queue was full or MaxHops was used up
+	Passed    uint64 // events for a group that were to be served in this process, given to the fleet, since the last listener had closed
+	Unserved  uint64 // such events that were not given to it, because its queue was full or MaxHops was used up
 	Refused   uint64 // what a peer said about groups of listeners and may not say: it is in another process, or said too much
 	Misfits   uint64 // payloads that did not fit a typed listener
 	Panics    uint64 // of listeners

@@ -151,8 +151,8 @@ func (h *Hub) ListenRaw(pattern string, fn func(ctx context.Context, id string, 
 	return h.listen(pattern, opts, func(ctx context.Context, ev *event) { fn(ctx, ev.name, ev.json()) })
 }
 
-// Close ends the listener: what is queued is given to others of its group at the hub that match and have room; what is
-// left is dropped and counted. A run that goes on is not waited for; Done is. Idempotent, from any goroutine.
+// Close ends the listener: what is queued is given to others of its group at the hub that match and have room, or to the
+// fleet, for another process; what is left is dropped and counted. A run that goes on is not waited for; Done is. Idempotent, from any goroutine.
 func (l *Listener) Close() {
 	l.mu.Lock()
 	left := l.queue
@@ -191,6 +191,10 @@ func (h *Hub) handOver(l *Listener, left []item) {
 		if heir := h.heir(l, it); heir != nil {
 			heirs[heir] = true
 			h.bus.End() // the heir has counted it in
+			continue
+		}
+		if !h.closed && h.passOn(l, it.event) {
+			h.bus.End()
 			continue
 		}
 		lost++

@@ -88,3 +88,42 @@ func TestRule16EventsForAGroupWhoseLastListenerHasClosedArePassedOn(t *testing.T
 		require.NoError(t, ps.Close())
 	}
 }
+
+// TestRule16WhatTheLastListenerOfAGroupHasQueuedIsPassedOn: to another process, or counted.
+func TestRule16WhatTheLastListenerOfAGroupHasQueuedIsPassedOn(t *testing.T) {
+	t.Parallel()
+	for _, others := range []int{0, 1} {
+		ps := memory.New(memory.Options{})
+		closes := join(t, ps, "closes", pairing.FleetOptions{})
+		all := []*member{closes}
+		var handled atomic.Int64
+		for i := range others {
+			all = append(all, join(t, ps, fmt.Sprint("other", i), pairing.FleetOptions{}))
+			_, err := all[1+i].Events().ListenRaw(">", func(context.Context, string, json.RawMessage) { handled.Add(1) }, events.ListenOptions{Group: "g"})
+			require.NoError(t, err)
+			require.Eventually(t, func() bool {
+				return slices.ContainsFunc(closes.fleet.Members(), func(m pairing.Member) bool { return len(m.Groups) == 1 })
+			}, 10*time.Second, time.Millisecond)
+		}
+		const n = 20
+		begun, release := make(chan struct{}, n+1), make(chan struct{})
+		l, err := closes.Events().ListenRaw("e", func(context.Context, string, json.RawMessage) { begun <- struct{}{}; <-release }, events.ListenOptions{Group: "g"})
+		require.NoError(t, err)
+		for range n + 1 {
+			require.NoError(t, closes.Events().EmitRaw(context.Background(), "e", nil))
+		}
+		<-begun
+		l.Close()
+		close(release)
+		require.Eventually(t, func() bool {
+			return handled.Load() == int64(n*others) && closes.fleet.Stats().Unserved == uint64(n*(1-others))
+		}, 10*time.Second, time.Millisecond)
+		s := closes.Events().Stats()
+		require.EqualValues(t, n, s.Passed)
+		require.Zero(t, s.Dropped)
+		for _, m := range all {
+			m.end(t)
+		}
+		require.NoError(t, ps.Close())
+	}
+}
