@@ -18,6 +18,7 @@ type emitter struct {
 	window []uint64 // a bit for each number that came, at its place modulo the length; nil while the emitter rests
 	keys   int      // bits that are set
 
+	loose      time.Duration // until when its events are heard in any order, since the log was made
 	used       time.Duration // when an event of it came last, since the log was made
 	prev, next *emitter
 }

@@ -29,7 +29,8 @@ const (
 // Of one emitter, each number is heard at most once, for as long as its mark is remembered. Routes (links, or processes
 // behind the link to a fleet) bring its events in order. So the order of the emitter holds if an unseen number that is
 // lower than what another route has brought is not heard any more: it is overtaken, which is a loss, and counted. One
-// that is only lower than what came over its own route shows that the transport keeps no order: it is heard.
+// that is only lower than what came over its own route shows that the transport keeps no order: it is heard, and for
+// EventTTL nothing of that emitter is overtaken, since there is no order to keep.
 type eventLog struct {
 	foreign *foreignLog
 	ttl     time.Duration
@@ -83,11 +84,11 @@ func (l *eventLog) hear(id string, via uint64, channel string) (hearing, error) 
 		l.touch(e, now)
 	}
 	l.hit = e
-	return l.judge(e, n, via), nil
+	return l.judge(e, n, via, now), nil
 }
 
 // judge says what the number is, and remembers it.
-func (l *eventLog) judge(e *emitter, n, via uint64) hearing {
+func (l *eventLog) judge(e *emitter, n, via uint64, now time.Duration) hearing {
 	switch {
 	case n > e.top:
 		if via != e.via {
@@ -105,7 +106,9 @@ func (l *eventLog) judge(e *emitter, n, via uint64) hearing {
 		return overtaken
 	case e.seen(n):
 		return heardOld
-	case via != e.via || n < e.other:
+	case via == e.via && n > e.other:
+		e.loose = now + l.ttl
+	case now >= e.loose:
 		l.mark(e, n) // it counts once
 		return overtaken
 	}
