@@ -141,6 +141,7 @@ func TestRule14ATriangleWithALateHalf(t *testing.T) {
 		_, err = s.nodes[2].bus.Attach(t.Context(), toA)
 		require.NoError(t, err)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		assert.Equal(t, want, got)
 		st := s.nodes[2].bus.Stats()
 		assert.EqualValues(t, 100, st.Duplicates)
