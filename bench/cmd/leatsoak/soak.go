@@ -16,7 +16,7 @@ import (
 
 const (
 	requestTTL = 5 * time.Second
-	eventTTL   = 30 * time.Second // longer than any queue takes: an event that grows old is a loss of another kind
+	eventTTL   = 10 * time.Minute // longer than any queue takes: an event that grows old is a loss of another kind
 
 	// patience is for what has to come about by itself, on a machine that does other things too.
 	patience = time.Minute

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
@@ -38,8 +39,9 @@ func wires() []wire {
 // joined has all links share one GoChannel, as processes share a broker.
 func joined() wire {
 	shared := gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{})
+	o := pairing.JoinOptions{Heartbeat: 10 * time.Second} // a lease that a machine with other things to do keeps too
 	return wire{name: "join", close: shared.Close, pair: func(a, b string) (toA, toB *bus.Channel) {
-		return pairing.Join(shared, shared, b, a), pairing.Join(shared, shared, a, b)
+		return pairing.Join(shared, shared, b, a, o), pairing.Join(shared, shared, a, b, o)
 	}}
 }
 
