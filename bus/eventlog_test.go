@@ -84,8 +84,10 @@ func TestRule14EventLogAgainstModel(t *testing.T) {
 					m = &emitterModel{settled: map[uint64]bool{}, top: map[uint64]uint64{}}
 					models[prefix] = m
 				}
+				l.mu.Lock()
 				e := l.emitters[prefix]
 				lost := e != nil && n < e.floor
+				l.mu.Unlock()
 				loose := m.loose
 				want := m.hear(n, via, ttl)
 				got := l.hears(t, madeID(prefix, n), via)
@@ -133,6 +135,8 @@ func TestRule14EventLogAgainstModel(t *testing.T) {
 					if s.keys > l.maxKeys || s.keys < 0 || s.evicted != 0 || s.emitters != len(models) {
 						t.Fatalf("stats %+v", s)
 					}
+					l.mu.Lock()
+					defer l.mu.Unlock()
 					words, keys := 0, 0
 					for _, e := range l.emitters {
 						words, keys = words+len(e.window), keys+e.keys
