@@ -14,7 +14,7 @@ type LinkStats struct {
 	Forged   uint64 // of those: not signed with a key that is known here; see Channel.Keys
 	Unsent   uint64 // queued, but not published: the publisher failed, the event expired, or the link closed
 	Dropped  uint64 // events that were not even queued: the queue was full
-	Stale    uint64 // received, but sent by or to another life of either side, or a greeting said twice, and dropped; see Channel.Heartbeat
+	Stale    uint64 // received, but sent by or to another life of either side, by no life that is named, or a greeting said twice, and dropped; see Channel.Heartbeat
 	Expired  uint64 // requests received after their caller had stopped waiting, and dropped unexecuted
 	Queued   int    // messages that wait to be published now
 

@@ -238,11 +238,14 @@ type Member struct {
 // Members returns the processes that are known to be alive, without this one, sorted by ID.
 func (f *Fleet) Members() []Member {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	all := make([]Member, 0, len(f.members))
 	for _, m := range f.members {
-		all = append(all, Member{ID: m.id, Session: m.session, Commands: slices.Sorted(maps.Keys(m.commands)), Groups: m.groups(),
+		all = append(all, Member{ID: m.id, Session: m.session, Commands: slices.Collect(maps.Keys(m.commands)), Groups: m.groups(),
 			Outstanding: len(m.calls), Heard: m.heard, ClockOffset: m.clock.offset})
+	}
+	f.mu.Unlock()
+	for _, m := range all {
+		slices.Sort(m.Commands)
 	}
 	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	return all

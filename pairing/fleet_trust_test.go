@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"strconv"
 	"strings"
@@ -293,6 +294,98 @@ func TestRule27WhatIsNotKnownIsSkipped(t *testing.T) {
 		require.Zero(t, caller.fleet.Stats().Rejected)
 		require.Contains(t, caller.fleet.Members()[0].Commands, "x")
 	})
+}
+
+// forgeries draws what somebody may write who reads along and has no key: all but the one message that says, by a later life under
+// the reader's own ID, that it has heard of the reader's.
+func forgeries(r *rand.Rand, all []*member, sessions map[string]string) func() (topic string, m *message.Message) {
+	pick := func(of ...string) string { return of[r.IntN(len(of))] }
+	ids := []string{"fake-1", "fake-2"}
+	for _, m := range all {
+		ids = append(ids, m.fleet.ID())
+	}
+	kinds := []string{"hello", "beat", "change", "ask", "list", "ping", "pong", "bye", "flush", "flushed", "probe", "odd"}
+	bodies := []string{"", "{", "{}", `{"clear":true}`, `{"add":[{"id":"lie"}]}`, `{"remove":["echo","who"]}`, `{"add":[{"id":"d"}],"durable":["d"]}`,
+		`{"join":[{"group":"g","pattern":"x.*"}]}`, `{"welcome":["` + sessions["p0"] + `"]}`}
+	return func() (string, *message.Message) {
+		target, id := pick("p0", "p1", "p2"), pick(ids...)
+		session := pick(sessions[id], sessionAt(time.Now()), sessionAt(time.Now().Add(-time.Hour)), sessionAt(time.Now().Add(1000*time.Hour)))
+		topic := pick("discovery", "discovery", "events", "inbox."+target)
+		to := pick("", sessions[target], "1-other")
+		if session == "" {
+			session = sessionAt(time.Now())
+		}
+		body := pick(bodies...)
+		if session != sessions[id] && (id == target && to != "" || id == "p0" && strings.Contains(body, "welcome")) {
+			to, body = "", "{}"
+		}
+		m := forge(id, session, pick(kinds...), body, "version", pick("", "1", "2", "3", "4", "1000", "9007199254740991", "9223372036854775807"),
+			"part", pick("1/1", "1/2", "2/2", "4096/4096"), "gaps", pick("", "1", "7"), "echo", pick("", "1", strconv.FormatInt(time.Now().UnixMicro(), 10)),
+			"sent", strconv.FormatInt(time.Now().UnixMicro(), 10), "thread", pick("", "inbox", "x"), "drained", pick("", "1"), "to", to)
+		for k, v := range m.Metadata {
+			if v == "" {
+				delete(m.Metadata, k)
+			}
+		}
+		return topic, m
+	}
+}
+
+// TestRule26AFleetComesToRestAfterAnyForgery: whatever somebody writes who has no key, some leases later all know each other and what
+// they serve, and nobody else.
+func TestRule26AFleetComesToRestAfterAnyForgery(t *testing.T) {
+	t.Parallel()
+	runs := 60
+	if testing.Short() {
+		runs = 10
+	}
+	for seed := range runs {
+		t.Run(strconv.Itoa(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(uint64(seed), 26))
+				ps := memory.New(memory.Options{})
+				var all []*member
+				sessions := map[string]string{}
+				for i := range 3 {
+					m := join(t, ps, "p"+strconv.Itoa(i), pairing.FleetOptions{})
+					who := "who." + strconv.Itoa(i)
+					serve(t, m, who, func(context.Context, json.RawMessage) (json.RawMessage, error) {
+						return json.RawMessage(strconv.Itoa(i)), nil
+					})
+					all = append(all, m)
+				}
+				synctest.Wait()
+				for i, m := range all {
+					sessions[m.fleet.ID()] = sessionOf(t, all[(i+1)%3], m.fleet.ID())
+				}
+				next := forgeries(r, all, sessions)
+				for range 300 {
+					topic, m := next()
+					say(t, all[0], topic, m)
+					time.Sleep(time.Duration(r.IntN(100)) * time.Millisecond)
+				}
+				time.Sleep(30 * time.Second) // five leases
+				synctest.Wait()
+				for i, m := range all {
+					require.NoError(t, m.fleet.Err())
+					members := m.fleet.Members()
+					require.Len(t, members, 2)
+					for _, other := range members {
+						require.Equal(t, []string{"who." + strings.TrimPrefix(other.ID, "p")}, other.Commands)
+						require.Empty(t, other.Groups)
+					}
+					got, err := m.ExecuteRaw(context.Background(), "who."+strconv.Itoa((i+1)%3), nil)
+					require.NoError(t, err)
+					require.Equal(t, strconv.Itoa((i+1)%3), string(got))
+				}
+				for _, m := range all {
+					m.end(t)
+				}
+				require.NoError(t, ps.Close())
+				synctest.Wait()
+			})
+		})
+	}
 }
 
 // TestFleetListsWithManyDurableIDs: a list that repeats each ID among the durable ones is read in time that grows with its length.
