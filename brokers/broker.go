@@ -111,7 +111,7 @@ func (b *Broker) Topic(name string) string { return b.backend.naming().topic(nam
 func (b *Broker) Guarantees() Guarantees { return b.backend.guarantees() }
 
 // Join is [pairing.Join] over this broker: the channel by which self talks to
-// peer. Names may be any. JoinOptions.Topic is filled in, and Prefix is part of it.
+// peer. Names may be any. JoinOptions.Topic is filled in, and Prefix is part of it; so are Keys, if Options has some.
 //
 // A connection that breaks on a backend that keeps nothing meanwhile (NATS core)
 // ends the link: what either side has said in between is lost, and what they know of each
@@ -121,6 +121,9 @@ func (b *Broker) Join(self, peer string, opts ...pairing.JoinOptions) *bus.Chann
 		opts = []pairing.JoinOptions{{}}
 	}
 	opts = append([]pairing.JoinOptions(nil), opts...)
+	if opts[0].Keys == nil {
+		opts[0].Keys = b.opts.Keys
+	}
 	if o := &opts[0]; o.Topic == nil {
 		prefix := o.Prefix
 		if prefix == "" {

@@ -8,7 +8,7 @@ import (
 
 // Fleet is [pairing.NewFleet] over this broker: the process's part in a fleet of
 // many, as one channel of its registry. Where the options are silent it fills in
-// the Namespace (the broker's), Topic, the MaxMessageBytes that the broker takes, the Logger, and Queue where
+// the Namespace and Keys (the broker's), Topic, the MaxMessageBytes that the broker takes, the Logger, and Queue where
 // Guarantees().Durable, so that the process can serve durable commands.
 //
 //	f, err := b.Fleet(ctx, pairing.FleetOptions{ID: "worker-1"})
@@ -20,6 +20,9 @@ import (
 func (b *Broker) Fleet(ctx context.Context, o pairing.FleetOptions) (*pairing.Fleet, error) {
 	if o.Namespace == "" {
 		o.Namespace = b.opts.Namespace
+	}
+	if o.Keys == nil {
+		o.Keys = b.opts.Keys
 	}
 	if o.Topic == nil {
 		o.Topic = b.Topic

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/leatbus/leat/internal/logging"
+	"github.com/leatbus/leat/internal/mac"
 )
 
 // Defaults of [Options].
@@ -29,6 +30,10 @@ type Options struct {
 	// everything that is made there (subjects, stream, keys, exchange, tables, topics).
 	// Small letters, digits and inner dashes, at most 32. Default "leat".
 	Namespace string
+	// Keys are what Join and Fleet sign with where their own options name none: secrets that all programs of the namespace share, so
+	// that whoever else may publish on the broker is not heard. At least 16 random bytes each, at most 8; see
+	// bus.Channel.Keys. Publisher, Subscriber and Queue know nothing of them. Default: none.
+	Keys [][]byte
 	// Logger hears of what is skipped, dropped, lost and found again. What the
 	// adapters say besides goes to it at Debug. Redis' client has one logger for the process, which the first Open of
 	// a Redis sets to slog.Default() at Debug: redis.SetLogger after that sets another. Default slog.Default().
@@ -78,6 +83,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if !legalNamespace.MatchString(o.Namespace) {
 		return o, fmt.Errorf("namespace %q: want small letters, digits and inner dashes, at most 32", o.Namespace)
+	}
+	if _, err := mac.New(o.Keys); err != nil {
+		return o, err
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
