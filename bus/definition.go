@@ -51,7 +51,7 @@ func (d *Definition) Check() error {
 	}
 	for _, schema := range []json.RawMessage{d.Schema.Request, d.Schema.Response} {
 		if text := bytes.TrimLeft(schema, " \t\r\n"); len(text) > 0 && !bytes.ContainsRune([]byte("{tfn"), rune(text[0])) {
-			return fmt.Errorf("command %q has a schema that is no object", d.ID)
+			return fmt.Errorf("command %q has a schema that is no object", brief(d.ID))
 		}
 	}
 	return nil

@@ -22,9 +22,11 @@ type Options struct {
 	// caller's Config.RequestTTL.
 	TTL time.Duration
 	// RequestSchema and ResponseSchema are advertised instead of the schemas
-	// inferred from the types. Requests are validated against RequestSchema
-	// before they are decoded. Must be JSON Schemas (draft 2020-12 or 7)
-	// without remote references.
+	// inferred from the types. Requests are validated against RequestSchema,
+	// which decides then which members there may and must be; the type ignores those that it does not know. A request
+	// that fits the schema and has a value that the type cannot hold is refused all the same: let
+	// the schema allow no more types than that. Results are not validated. Must be JSON Schemas (draft 2020-12 or 7)
+	// without remote references, of at most 1 MiB. Of a void command RequestSchema has to take {} or null.
 	RequestSchema  json.RawMessage
 	ResponseSchema json.RawMessage
 	// Idempotent says that executing a request twice does no harm. A fleet then sends a request whose process went
@@ -95,6 +97,11 @@ func define[Req, Res any](id, description string, opts []Options) (c Command[Req
 	if c.request, err = compile(o.RequestSchema); err != nil {
 		return c, fmt.Errorf("request schema: %w", err)
 	}
+	if c.request != nil && c.req.Void() {
+		if err := validate(context.Background(), c.request, nil, true); err != nil {
+			return c, fmt.Errorf("request schema: it refuses what a void command is called with: %w", err)
+		}
+	}
 	if _, err = compile(o.ResponseSchema); err != nil {
 		return c, fmt.Errorf("response schema: %w", err)
 	}
@@ -147,13 +154,15 @@ func Register[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res
 // encoded is h behind validation and decoding, in front of encoding.
 func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) handler {
 	return func(ctx context.Context, in payload.Content, asIs bool, inv *invocation) (out payload.Content, err error) {
+		decode := c.req.DecodeStrict
 		if c.request != nil {
 			in = payload.Content{Body: in.JSON()}
-			if err := c.request.Validate(in.Body); err != nil {
-				return out, invalid(err)
+			if err := validate(ctx, c.request, in.Body, c.req.Void()); err != nil {
+				return out, err
 			}
+			decode = c.req.Decode // what is listed decides which members there are
 		}
-		req, err := payload.Unwrap[Req](in, c.req.DecodeStrict)
+		req, err := payload.Unwrap[Req](in, decode)
 		if err != nil {
 			return out, invalid(err)
 		}

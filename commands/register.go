@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 type RawHandler func(ctx context.Context, request json.RawMessage) (json.RawMessage, error)
 
 // RegisterRaw registers a command whose request and result are JSON. Where
-// def has a request schema, requests are validated against it before h runs.
+// def has a request schema, requests are validated against it before h runs; an absent request is taken where null fits.
 // Otherwise as [Register].
 func (r *Registry) RegisterRaw(ctx context.Context, def bus.Definition, h RawHandler) error {
 	if h == nil {
@@ -52,12 +53,14 @@ func checked(schema *payload.Schema, h RawHandler) handler {
 		req := in.JSON()
 		switch {
 		case schema != nil:
-			err = schema.Validate(req)
+			err = validate(ctx, schema, req, false)
 		case req != nil:
-			err = payload.Valid(req)
+			if err = payload.Valid(req); err != nil {
+				err = invalid(err)
+			}
 		}
 		if err != nil {
-			return out, invalid(err)
+			return out, err
 		}
 		inv.runs()
 		out.Body, err = h(ctx, req)
@@ -68,6 +71,26 @@ func checked(schema *payload.Schema, h RawHandler) handler {
 		}
 		return out, err
 	}
+}
+
+// validate checks a request against a schema. An absent one is as good as null, and, of a command without a request, as {}.
+// Where ctx ends first its error is returned; a validation takes long only if the schema makes it.
+func validate(ctx context.Context, s *payload.Schema, req json.RawMessage, void bool) error {
+	err := s.Validate(ctx, req)
+	if len(req) == 0 {
+		for _, stand := range []string{"null", "{}"} {
+			if (stand == "null" || void) && s.Validate(ctx, []byte(stand)) == nil {
+				return nil
+			}
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return err
+	}
+	return invalid(err)
 }
 
 func invalid(err error) error {

@@ -1,6 +1,7 @@
 package payload_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -222,7 +223,7 @@ func TestSchemaAndStrictDecodeAgree(t *testing.T) {
 
 func agreeOn(t *rapid.T, goType reflect.Type, p *payload.Type, s *payload.Schema, doc string) {
 	v := reflect.New(goType).Interface()
-	bySchema, byDecode := s.Validate([]byte(doc)), p.DecodeStrict([]byte(doc), v)
+	bySchema, byDecode := s.Validate(context.Background(), []byte(doc)), p.DecodeStrict([]byte(doc), v)
 	if (bySchema == nil) != (byDecode == nil) {
 		t.Fatalf("%s\nfor %v\n%s\nschema: %v\ndecode: %v", doc, goType, p.Schema(), bySchema, byDecode)
 	}
@@ -236,7 +237,7 @@ func agreeOn(t *rapid.T, goType reflect.Type, p *payload.Type, s *payload.Schema
 	if err != nil {
 		t.Fatalf("%s for %v: encode: %v", doc, goType, err)
 	}
-	if err := s.Validate(data); err != nil {
+	if err := s.Validate(context.Background(), data); err != nil {
 		t.Fatalf("%s for %v: encoded to %s: schema: %v", doc, goType, data, err)
 	}
 	if err := p.DecodeStrict(data, reflect.New(goType).Interface()); err != nil {
@@ -255,6 +256,6 @@ func TestSchemaAndStrictDecodeAgreeOnZeroValues(t *testing.T) {
 		data, err := payload.Encode(reflect.New(goType).Interface())
 		require.NoError(t, err)
 		require.NoError(t, p.DecodeStrict(data, reflect.New(goType).Interface()), goType.String())
-		require.NoError(t, compiled(t, p).Validate(data), goType.String())
+		require.NoError(t, compiled(t, p).Validate(context.Background(), data), goType.String())
 	}
 }

@@ -1,6 +1,7 @@
 package payload_test
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
@@ -69,7 +70,7 @@ func BenchmarkValidate(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				require.Equal(b, name == "fits", s.Validate([]byte(data)) == nil)
+				require.Equal(b, name == "fits", s.Validate(context.Background(), []byte(data)) == nil)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package payload_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 
@@ -17,7 +18,7 @@ func TestConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			assert.EqualError(t, s.Validate(bad), want)
+			assert.EqualError(t, s.Validate(context.Background(), bad), want)
 			assert.EqualError(t, p.DecodeStrict(bad, new(tree)), want)
 			assert.NoError(t, p.DecodeStrict([]byte(`{"value":1,"left":null}`), new(tree)))
 		})

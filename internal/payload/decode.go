@@ -30,7 +30,7 @@ func (t *Type) decode(data []byte, v any, strict bool) error {
 		if t.void || t.root.requiresNothing() {
 			return nil
 		}
-		return &Error{Problem: "missing payload"}
+		return &Error{Problem: problemAbsent}
 	}
 	if t.raw {
 		return t.decodeRaw(data, v.(*stdjson.RawMessage))

@@ -6,6 +6,7 @@ import "strings"
 const (
 	problemMissing = "missing"
 	problemUnknown = "unknown"
+	problemAbsent  = "missing payload"
 )
 
 // problemKey is the problem of a member of a map whose Go keys are integers.

@@ -1,6 +1,7 @@
 package payload_test
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
@@ -66,7 +67,7 @@ func FuzzValidate(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := s.Validate(data); err != nil {
+		if err := s.Validate(context.Background(), data); err != nil {
 			var e *payload.Error
 			require.ErrorAs(t, err, &e)
 		}

@@ -1,35 +1,30 @@
 package payload
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/leatbus/leat/internal/jsonschema"
 )
 
 // The library says where in the schema a value fails, not where in the value. Since errors are rare, the locator
 // finds the field afterwards: it goes along the schema's path and, where that does not tell the element, tries each.
-
-// wrapped is where a locator puts the schema, so that it can apply any part of it.
-const (
-	wrapped  = "/$defs/wrapped"
-	wrapBase = "leat:wrapped"
-)
 
 // maxDescents bounds the work on one error; below it, the path ends early.
 const maxDescents = 64
 
 type locator struct {
 	document any
-	wrapped  *jsonschema.Schema // the whole schema, with an $id that references can name
-	id       string
+	schema   *jsonschema.Resolved
+	budget   *jsonschema.Budget
+	id       string // of the schema; or empty
 	path     string // of the value so far
 	at       string // JSON pointer to the part of the schema that is applied to it
 	value    any
@@ -37,15 +32,11 @@ type locator struct {
 	parts    map[string]*jsonschema.Resolved // by pointer, since recursive schemas come by again and again
 }
 
-// locate words the failure of a value as an *Error that names the field.
-func (s *Schema) locate(value any, failure error) *Error {
+// locate words the failure of a value as an *Error that names the field, as far as the budget lasts.
+func (s *Schema) locate(value any, failure error, budget *jsonschema.Budget) *Error {
 	l := &locator{
-		document: s.document, wrapped: s.root.CloneSchemas(), id: s.root.ID,
+		document: s.document, schema: s.resolved, budget: budget, id: s.id,
 		value: value, failure: failure, parts: map[string]*jsonschema.Resolved{},
-	}
-	if l.id == "" {
-		l.id = wrapBase
-		l.wrapped.ID = l.id
 	}
 	for range maxDescents {
 		if !l.descend() {
@@ -106,8 +97,8 @@ func (l *locator) try(next, pattern string) bool {
 		return false
 	}
 	refused := func(path string, v any) bool {
-		err := validate(part, v)
-		if err == nil {
+		err := validate(part, v, l.budget)
+		if err == nil || l.spent(err) {
 			return false
 		}
 		l.path, l.value, l.at, l.failure = path, v, next, err
@@ -176,12 +167,21 @@ func (l *locator) alternative() bool {
 	}
 	absent, ok1 := l.part(l.at + "/anyOf/0")
 	present, ok2 := l.part(l.at + "/anyOf/1")
-	if !ok1 || !ok2 || validate(absent, nil) != nil {
+	if !ok1 || !ok2 || validate(absent, nil, l.budget) != nil {
+		return false
+	}
+	err := validate(present, l.value, l.budget)
+	if err == nil || l.spent(err) {
 		return false
 	}
 	l.at += "/anyOf/1"
-	l.failure = validate(present, l.value)
-	return l.failure != nil
+	l.failure = err
+	return true
+}
+
+// spent reports whether a failure is the end of the budget, and says nothing about the value.
+func (l *locator) spent(err error) bool {
+	return errors.Is(err, jsonschema.ErrBudget) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // part makes the part of the schema at a JSON pointer applicable by itself.
@@ -189,12 +189,7 @@ func (l *locator) part(pointer string) (*jsonschema.Resolved, bool) {
 	if r, ok := l.parts[pointer]; ok {
 		return r, r != nil
 	}
-	reference := url.URL{Fragment: pointer}
-	r, err := resolve(&jsonschema.Schema{
-		Schema: l.wrapped.Schema,
-		Ref:    l.id + reference.String(),
-		Defs:   map[string]*jsonschema.Schema{"wrapped": l.wrapped},
-	})
+	r, err := l.schema.Part(pointer)
 	if err != nil {
 		r = nil
 	}
@@ -221,10 +216,9 @@ func (l *locator) trace() []string {
 		if name == "root" || name == l.id {
 			name = ""
 		}
-		list = append(list, strings.TrimPrefix(name, wrapped))
+		list = append(list, name)
 		err = inner
 	}
-	// What comes before l.at is the wrapping.
 	return list[slices.Index(list, l.at)+1:]
 }
 

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/leatbus/leat/internal/jsonschema"
 )
 
 // inPlace lists the keywords whose schemas are applied to the same value as the schema that they stand in.

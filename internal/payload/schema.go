@@ -1,12 +1,13 @@
 package payload
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/google/jsonschema-go/jsonschema"
+	"github.com/leatbus/leat/internal/jsonschema"
 )
 
 // dialects are the values of $schema that can be validated by.
@@ -17,17 +18,30 @@ var dialects = []string{
 
 // Schema is a compiled JSON Schema. It is immutable and safe for concurrent use.
 type Schema struct {
-	root     *jsonschema.Schema
+	id       string
 	resolved *jsonschema.Resolved
 	document any // the schema as plain JSON, to look parts of it up by their pointers
 }
 
+// maxSchema and maxSchemaDepth bound a schema.
+const (
+	maxSchema      = 1 << 20 // bytes
+	maxSchemaDepth = 256
+)
+
 // CompileSchema reads a JSON Schema of draft 2020-12 (which is also the default) or draft 7. It fetches nothing: a
 // $ref must lead into the schema itself. Refused too are an $id below the root, and references that go in a circle
-// without a step into the value, since they would never end.
+// without a step into the value, since they would never end; and a schema of more than 1 MiB, or nested deeper than 256 levels.
 func CompileSchema(raw json.RawMessage) (*Schema, error) {
+	if len(raw) > maxSchema {
+		return nil, fmt.Errorf("payload: schema: %d bytes, the limit is %d", len(raw), maxSchema)
+	}
 	if err := Valid(raw); err != nil {
 		return nil, fmt.Errorf("payload: schema: %w", err)
+	}
+	document, fault := parseTo(raw, maxSchemaDepth)
+	if fault != nil {
+		return nil, fmt.Errorf("payload: schema: %w", fault)
 	}
 	root := &jsonschema.Schema{}
 	if err := json.Unmarshal(raw, root); err != nil {
@@ -40,14 +54,10 @@ func CompileSchema(raw json.RawMessage) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("payload: schema: %w", err)
 	}
-	document, fault := parse(raw)
-	if fault != nil {
-		return nil, fmt.Errorf("payload: schema: %w", fault)
-	}
 	if err := checkReferences(document); err != nil {
 		return nil, fmt.Errorf("payload: schema: %w", err)
 	}
-	return &Schema{root: root, resolved: resolved, document: document}, nil
+	return &Schema{id: root.ID, resolved: resolved, document: document}, nil
 }
 
 // resolve turns what the library panics on into an error: schemas come from peers, too.
@@ -60,10 +70,23 @@ func resolve(root *jsonschema.Schema) (r *jsonschema.Resolved, err error) {
 	return root.Resolve(&jsonschema.ResolveOptions{Loader: noLoader})
 }
 
+// A validation may take baseSteps, and stepsPerByte for each byte of the data, each step being a schema that is applied to a
+// value. What needs more is not what any schema that people write needs.
+const (
+	baseSteps    = 1 << 18
+	stepsPerByte = 16
+)
+
 // Validate returns an *Error that names the first field found to break the schema, or that says why data are not
 // JSON. Integers count exactly up to 64 bits and as float64 beyond; a number that no float64 can hold is refused.
 // Empty data, an absent payload, are no JSON.
-func (s *Schema) Validate(data []byte) error {
+//
+// It returns an *Error too if that takes too many steps, which a schema that leads back to itself by several ways may make it take, and
+// ctx.Err() as soon as ctx ends.
+func (s *Schema) Validate(ctx context.Context, data []byte) error {
+	if len(data) == 0 {
+		return &Error{Problem: problemAbsent}
+	}
 	if err := Valid(data); err != nil {
 		return err
 	}
@@ -71,20 +94,26 @@ func (s *Schema) Validate(data []byte) error {
 	if fault != nil {
 		return fault
 	}
-	err := validate(s.resolved, value)
-	if err == nil {
+	steps := baseSteps + stepsPerByte*len(data)
+	err := validate(s.resolved, value, jsonschema.NewBudget(ctx, steps))
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, jsonschema.ErrBudget):
+		return &Error{Problem: err.Error(), cause: err}
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
-	return s.locate(value, err)
+	return s.locate(value, err, jsonschema.NewBudget(ctx, steps))
 }
 
 var errPanicked = errors.New("the schema cannot be applied")
 
-func validate(r *jsonschema.Resolved, value any) (err error) {
+func validate(r *jsonschema.Resolved, value any, budget *jsonschema.Budget) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", errPanicked, p)
 		}
 	}()
-	return r.Validate(value)
+	return r.Validate(value, budget)
 }

@@ -14,11 +14,16 @@ type parser struct {
 	fault *Error
 	buf   []byte // for unescaping, reused
 	depth int
+
+	deepest int // the bound of depth
 }
 
 // parse differs from decoding into an any in its numbers: integers keep their 64 bits.
-func parse(data []byte) (any, *Error) {
-	p := parser{data: data}
+func parse(data []byte) (any, *Error) { return parseTo(data, maxDepth) }
+
+// parseTo is parse with a bound of its own.
+func parseTo(data []byte, depth int) (any, *Error) {
+	p := parser{data: data, deepest: depth}
 	v, _ := p.value(skipSpace(data, 0))
 	return v, p.fault
 }
@@ -48,7 +53,7 @@ func (p *parser) value(i int) (any, int) {
 }
 
 func (p *parser) container(i int) (any, int) {
-	if p.depth == maxDepth {
+	if p.depth == p.deepest {
 		p.fault = &Error{Problem: "nested too deeply"}
 		return nil, -1
 	}
