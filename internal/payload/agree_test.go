@@ -21,6 +21,7 @@ import (
 var fixed = []reflect.Type{
 	reflect.TypeFor[user](), reflect.TypeFor[tree](), reflect.TypeFor[nested](), reflect.TypeFor[dict](), reflect.TypeFor[composed](),
 	reflect.TypeFor[chainA](), reflect.TypeFor[*branch](), reflect.TypeFor[sum](),
+	reflect.TypeFor[sealed](), reflect.TypeFor[optional](),
 }
 
 var scalars = []reflect.Type{
@@ -90,7 +91,7 @@ func document(t *rapid.T, root, schema map[string]any, depth int) string {
 	case "integer":
 		return strconv.Itoa(rapid.IntRange(-1, 130).Draw(t, "integer"))
 	case "number":
-		return rapid.SampledFrom([]string{"0", "-1.5", "1e3", "12E-2"}).Draw(t, "number")
+		return rapid.SampledFrom([]string{"0", "-1.5", "1e3", "12E-2", "9007199254740993"}).Draw(t, "number")
 	case "string":
 		return stringFor(t, schema)
 	case "array":
@@ -98,7 +99,7 @@ func document(t *rapid.T, root, schema map[string]any, depth int) string {
 	case "object":
 		return objectFor(t, root, schema, depth)
 	default:
-		return rapid.SampledFrom([]string{`null`, `[1,{"a":null}]`, `"x"`, `{"b":[]}`, `12`}).Draw(t, "any")
+		return rapid.SampledFrom([]string{`null`, `[1,{"a":null}]`, `"x"`, `{"b":[]}`, `12`, `9007199254740993`, `[18446744073709551615]`, `123456789012345678901234567890`}).Draw(t, "any")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"reflect"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -51,6 +52,10 @@ type analysis struct {
 	all    []*shape
 	// numbers says that encoding/json.Number is in there, which the JSON library must be told about.
 	numbers bool
+	// free says that an any is in there, whose numbers the JSON library would make float64 of.
+	free bool
+	// lenient says that there is a struct that the JSON library refuses and encoding/json takes.
+	lenient bool
 	// stringified says that a field has the tag option string, or a map has integer keys.
 	stringified bool
 }
@@ -139,6 +144,7 @@ func (a *analysis) fill(s *shape) error {
 		if t.NumMethod() > 0 {
 			return errors.New("type " + t.String() + " is an interface with methods, which nothing can be decoded into")
 		}
+		a.free = true
 		s.kind = anyJSON
 	case reflect.Slice, reflect.Array:
 		s.null = k == reflect.Slice
@@ -215,14 +221,29 @@ func (a *analysis) fillStruct(s *shape) error {
 	}
 	// The library has reasons of its own to refuse a struct, such as two fields of one name. Ask it now, not when
 	// the first payload comes.
-	if err := json.Unmarshal([]byte("{}"), reflect.New(s.typ).Interface()); err != nil {
-		var cause *json.SemanticError
-		if errors.As(err, &cause) && cause.Err != nil {
-			err = cause.Err
-		}
-		return err
+	err = json.Unmarshal([]byte("{}"), reflect.New(s.typ).Interface())
+	if err != nil && tooStrict(err) {
+		a.lenient = true
+		return nil
 	}
-	return nil
+	var cause *json.SemanticError
+	if errors.As(err, &cause) && cause.Err != nil {
+		err = cause.Err
+	}
+	return err
+}
+
+// tooStrict reports whether the JSON library refuses a struct that encoding/json takes, and that members has understood: one whose
+// fields are all unexported, or with an embedded one that is tagged omitempty. It does so for good reasons, and
+// takes them if it is told to report errors as encoding/json does.
+func tooStrict(err error) bool {
+	var cause *json.SemanticError
+	if !errors.As(err, &cause) || cause.Err == nil || cause.GoType == nil || cause.GoType.Kind() != reflect.Struct {
+		return false
+	}
+	text := cause.Err.Error()
+	return text == "Go struct has no exported fields" ||
+		strings.HasPrefix(text, "Go struct field ") && strings.HasSuffix(text, "cannot have any options other than `inline` or `unknown` specified")
 }
 
 func (a *analysis) field(m member) (field, error) {

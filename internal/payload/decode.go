@@ -40,6 +40,9 @@ func (t *Type) decode(data []byte, v any, strict bool) error {
 		options = t.strict
 	}
 	if err := json.Unmarshal(data, v, options); err != nil {
+		if t.lenient {
+			return t.explainLenient(data, err, strict)
+		}
 		return t.explain(err)
 	}
 	if !t.needsScan(data, strict) {

@@ -14,10 +14,14 @@
 // The tag options inline, unknown, case and format, and quotes in tags, are refused by For. A type with JSON methods, its
 // own or promoted, may be any JSON to the schema; one with text methods is a string.
 //
+// A number that is decoded into an any is a float64, except for integers beyond 1<<53 either way: they are an int64, a uint64, or
+// a json.Number, so that no digit is lost. A struct whose fields are all unexported is {}.
+//
 // # What is required
 //
 // A field without omitempty or omitzero is required, at any depth, also where it is promoted from an embedded
-// struct. (A nil embedded pointer therefore encodes to what a strict decode refuses: tag such fields.) Null is taken by
+// struct, but for an embedded pointer that is so tagged itself. (A nil embedded pointer without a tag therefore encodes to
+// what a strict decode refuses: tag the pointer, or its fields.) Null is taken by
 // pointers, slices, any and types with JSON methods, and nothing else.
 //
 // # Where schema and strict decode disagree

@@ -27,6 +27,9 @@ func Encode(v any) (stdjson.RawMessage, error) {
 		return nil, nil
 	}
 	data, err := json.Marshal(v, encodeOptions)
+	if err != nil && tooStrict(err) {
+		data, err = json.Marshal(v, encodeOptions, lenientOptions)
+	}
 	if err != nil {
 		return nil, explain(err, ref{})
 	}

@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,12 +11,31 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	v1 "github.com/go-json-experiment/json/v1"
 )
 
 // maxQuoted bounds the length of what an error quotes of a payload.
 const maxQuoted = 64
 
 func (t *Type) explain(err error) error { return explain(err, t.root) }
+
+// explainLenient words an error for a type that is decoded with lenientOptions, where the library says little. The schema
+// finds the same fault, and says more.
+func (t *Type) explainLenient(data []byte, err error, strict bool) error {
+	if invalid := Valid(data); invalid != nil {
+		return invalid
+	}
+	if s, failed := CompileSchema(t.schema); failed == nil && strict {
+		if fault := s.Validate(context.Background(), data); fault != nil {
+			return fault
+		}
+	}
+	var mistaken *v1.UnmarshalTypeError
+	if errors.As(err, &mistaken) {
+		return &Error{Path: mistaken.Field, Problem: "unexpected " + mistaken.Value, cause: err}
+	}
+	return t.explain(err)
+}
 
 // explain words an error of the JSON library for a value that root describes; root.shape may be nil.
 func explain(err error, root ref) *Error {

@@ -59,6 +59,8 @@ func members(root reflect.Type) ([]member, error) {
 		index  []int
 		again  bool // its own embedded structs have been visited before
 		hidden bool
+
+		optional bool // it is a pointer, nil or not, that is tagged omitempty or omitzero
 	}
 	queue := []embedded{{typ: root}}
 	seen := map[reflect.Type]bool{root: true}
@@ -76,6 +78,7 @@ func members(root reflect.Type) ([]member, error) {
 				continue
 			}
 			index := append(slices.Clone(e.index), i)
+			t.optional = t.optional && (!sf.Anonymous || t.named || sf.Type.Kind() == reflect.Pointer) || e.optional
 			if !sf.Anonymous || t.named {
 				all = append(all, member{sf, index, t, e.hidden})
 				continue
@@ -89,7 +92,7 @@ func members(root reflect.Type) ([]member, error) {
 			}
 			if !e.again {
 				hidden := e.hidden || (base != sf.Type && !sf.IsExported())
-				queue = append(queue, embedded{base, index, seen[base], hidden})
+				queue = append(queue, embedded{base, index, seen[base], hidden, t.optional})
 			}
 			seen[base] = true
 		}

@@ -70,5 +70,11 @@ type (
 		*Extra
 		Same string `json:"same"`
 	}
-	void struct{}
+	void     struct{}
+	sealed   struct{ hidden int }
+	optional struct {
+		*Extra `json:",omitempty"`
+		Seal   sealed `json:"a"`
+		B      int    `json:"b"`
+	}
 )

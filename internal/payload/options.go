@@ -3,6 +3,7 @@ package payload
 import (
 	stdjson "encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,6 +23,11 @@ var (
 	encodeOptions   = json.JoinOptions(compatible, json.WithMarshalers(json.MarshalFunc(encodeNumber)))
 	tolerantOptions = compatible
 	strictOptions   = json.JoinOptions(compatible, json.RejectUnknownMembers(true))
+	// lenientOptions are for types that have a struct in them which only encoding/json takes; see tooStrict.
+	lenientOptions = v1.ReportErrorsWithLegacySemantics(true)
+	// freeOptions are for types with an any in them.
+	freeOptions = json.WithUnmarshalers(json.UnmarshalFromFunc(decodeAny))
+	bothOptions = json.WithUnmarshalers(json.JoinUnmarshalers(json.UnmarshalFromFunc(decodeAny), json.UnmarshalFunc(decodeNumber)))
 	// numberOptions are for the types that have an encoding/json.Number in them, which the library takes for a string.
 	numberOptions = json.WithUnmarshalers(json.UnmarshalFunc(decodeNumber))
 )
@@ -34,6 +40,39 @@ func encodeNumber(n stdjson.Number) ([]byte, error) {
 		return nil, fmt.Errorf("invalid number %q", string(n))
 	}
 	return []byte(n), nil
+}
+
+// maxExact is the largest integer up to which float64 has all.
+const maxExact = 1 << 53
+
+// decodeAny decodes what is a number for an any: a float64, as is usual, but an int64 or uint64, or else a json.Number, where it
+// is an integer beyond those that float64 has all of. So a number is the same on both sides.
+func decodeAny(dec *jsontext.Decoder, v *any) error {
+	if dec.PeekKind() != '0' {
+		return json.SkipFunc
+	}
+	data, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	*v, err = exactly(string(data))
+	return err
+}
+
+func exactly(s string) (any, error) {
+	if !isInteger([]byte(s), true) {
+		return strconv.ParseFloat(s, 64) // or it is out of range
+	}
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		if -maxExact <= n && n <= maxExact {
+			return strconv.ParseFloat(s, 64) // -0 is one
+		}
+		return n, nil
+	}
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+		return n, nil
+	}
+	return stdjson.Number(s), nil
 }
 
 func decodeNumber(data []byte, n *stdjson.Number) error {

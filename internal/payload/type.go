@@ -17,6 +17,7 @@ type Type struct {
 	raw     bool // json.RawMessage itself
 	schema  json.RawMessage
 	plain   *asIs // nil if values have to be encoded
+	lenient bool  // see analysis
 
 	strict, tolerant v2.Options
 	// scanAlways says that even a tolerant decode of data without a null needs the scan.
@@ -24,8 +25,8 @@ type Type struct {
 }
 
 // For describes t. The error names the field whose type cannot be a payload: channels, functions, complex numbers,
-// unsafe pointers, interfaces with methods, maps by anything but strings, integers and types with text methods,
-// structs with fields but no exported ones, and tags that this package does not take.
+// unsafe pointers, interfaces with methods, maps by anything but strings, integers and types with text methods, and tags
+// that this package does not take.
 func For(t reflect.Type) (*Type, error) {
 	if t == nil {
 		return nil, fmt.Errorf("payload: no type given")
@@ -46,9 +47,17 @@ func For(t reflect.Type) (*Type, error) {
 		scanAlways: a.stringified,
 		plain:      plainOf(t),
 	}
-	if a.numbers {
-		p.strict = v2.JoinOptions(p.strict, numberOptions)
-		p.tolerant = v2.JoinOptions(p.tolerant, numberOptions)
+	switch {
+	case a.numbers && a.free:
+		p.add(bothOptions)
+	case a.numbers:
+		p.add(numberOptions)
+	case a.free:
+		p.add(freeOptions)
+	}
+	if a.lenient {
+		p.lenient = true
+		p.add(lenientOptions)
 	}
 	if p.void {
 		return p, nil
@@ -57,6 +66,11 @@ func For(t reflect.Type) (*Type, error) {
 		return nil, fmt.Errorf("payload: type %v: %w", t, err)
 	}
 	return p, nil
+}
+
+// add adds to the options for decoding.
+func (t *Type) add(o v2.Options) {
+	t.strict, t.tolerant = v2.JoinOptions(t.strict, o), v2.JoinOptions(t.tolerant, o)
 }
 
 // Void reports whether the type is a struct without any field, named or not, and without JSON or text methods: it

@@ -6,7 +6,6 @@ import (
 	"math/big"
 	"net/netip"
 	"reflect"
-	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -59,8 +58,6 @@ func TestForNamesTheCulprit(t *testing.T) {
 		"map key struct":    {reflect.TypeFor[map[sum]int](), []string{"map key"}},
 		"map key JSON only": {reflect.TypeFor[map[marshaler]int](), []string{"map key"}},
 		"interface":         {reflect.TypeFor[struct{ E error }](), []string{"field E", "interface with methods"}},
-		"unexported only":   {reflect.TypeFor[struct{ M struct{ x int } }](), []string{"field M", "no exported fields"}},
-		"mutex":             {reflect.TypeFor[struct{ Mu sync.Mutex }](), []string{"field Mu"}},
 		"endless pointer":   {reflect.TypeFor[selfPointer](), []string{"pointers"}},
 		"hidden pointer":    {reflect.TypeFor[struct{ *hiddenBase }](), []string{"field X", "cannot be set"}},
 		"embedded scalar":   {reflect.StructOf([]reflect.StructField{{Name: "Count", Anonymous: true, Type: reflect.TypeFor[int]()}}), []string{"field Count", "json tag"}},
