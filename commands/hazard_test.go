@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -164,29 +165,29 @@ func riskyMiddleware(h *hazard, where string) []message.HandlerMiddleware {
 }
 
 // hazardWires are the ways to join the two registries.
-var hazardWires = map[string]func(h *hazard) (toLeaf, toRoot *bus.Channel){
-	"gochannel": func(*hazard) (_, _ *bus.Channel) { return pairing.InMemory("leaf", "root") },
-	"gochannel, codec": func(h *hazard) (_, _ *bus.Channel) {
-		return pairing.InMemory("leaf", "root", pairing.Options{Codec: riskyCodec{bus.Binary, h}})
+var hazardWires = map[string]func(h *hazard, child, parent string) (toChild, toParent *bus.Channel){
+	"gochannel": func(_ *hazard, child, parent string) (_, _ *bus.Channel) { return pairing.InMemory(child, parent) },
+	"gochannel, codec": func(h *hazard, child, parent string) (_, _ *bus.Channel) {
+		return pairing.InMemory(child, parent, pairing.Options{Codec: riskyCodec{bus.Binary, h}})
 	},
-	"gochannel, JSON, publisher": func(h *hazard) (_, _ *bus.Channel) {
-		return riskyPublishers(h)(pairing.InMemory("leaf", "root", pairing.Options{Codec: bus.JSON}))
+	"gochannel, JSON, publisher": func(h *hazard, child, parent string) (_, _ *bus.Channel) {
+		return riskyPublishers(h)(pairing.InMemory(child, parent, pairing.Options{Codec: bus.JSON}))
 	},
-	"memory": func(*hazard) (_, _ *bus.Channel) {
-		return pairing.InMemory("leaf", "root", pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})})
+	"memory": func(_ *hazard, child, parent string) (_, _ *bus.Channel) {
+		return pairing.InMemory(child, parent, pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})})
 	},
-	"memory, publisher": func(h *hazard) (_, _ *bus.Channel) {
-		return riskyPublishers(h)(pairing.InMemory("leaf", "root", pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})}))
+	"memory, publisher": func(h *hazard, child, parent string) (_, _ *bus.Channel) {
+		return riskyPublishers(h)(pairing.InMemory(child, parent, pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})}))
 	},
-	"memory, codec": func(h *hazard) (_, _ *bus.Channel) {
-		return pairing.InMemory("leaf", "root", pairing.Options{Codec: riskyCodec{bus.JSON, h}, PubSub: memory.New(memory.Options{HandOver: true})})
+	"memory, codec": func(h *hazard, child, parent string) (_, _ *bus.Channel) {
+		return pairing.InMemory(child, parent, pairing.Options{Codec: riskyCodec{bus.JSON, h}, PubSub: memory.New(memory.Options{HandOver: true})})
 	},
-	"join": func(h *hazard) (toLeaf, toRoot *bus.Channel) {
+	"join": func(h *hazard, child, parent string) (toChild, toParent *bus.Channel) {
 		ps := gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{})
-		toLeaf, toRoot = pairing.Join(ps, ps, "root", "leaf"), pairing.Join(ps, ps, "leaf", "root")
-		toLeaf.Codec = riskyCodec{bus.Binary, h}
-		toRoot.Codec = riskyCodec{bus.Binary, h}
-		return riskyPublishers(h)(toLeaf, toRoot)
+		toChild, toParent = pairing.Join(ps, ps, parent, child), pairing.Join(ps, ps, child, parent)
+		toChild.Codec = riskyCodec{bus.Binary, h}
+		toParent.Codec = riskyCodec{bus.Binary, h}
+		return riskyPublishers(h)(toChild, toParent)
 	},
 }
 
@@ -207,6 +208,7 @@ func riskyPublishers(h *hazard) func(a, b *bus.Channel) (_, _ *bus.Channel) {
 type site struct {
 	h          *hazard
 	root, leaf *commands.Registry
+	all        []*commands.Registry // root and leaf, and what is between them
 	links      []*bus.Link
 	heard      chan int
 }
@@ -220,7 +222,7 @@ var (
 
 const hazardTTL = time.Second
 
-func newSite(t *testing.T, wire string, h *hazard, middleware bool) *site {
+func newSite(t *testing.T, wire string, relayed bool, h *hazard, middleware bool) *site {
 	current = h
 	s := &site{h: h, heard: make(chan int, 100)}
 	cfg := commands.Config{RequestTTL: hazardTTL, Logger: slog.New(riskyLog{h})}
@@ -229,10 +231,19 @@ func newSite(t *testing.T, wire string, h *hazard, middleware bool) *site {
 	}
 	cfg.ID = "root"
 	s.root = newRegistry(t, cfg)
-	cfg.ID, cfg.RouterChannel = "leaf", "root"
+	path := []*commands.Registry{s.root}
+	if relayed {
+		cfg.ID, cfg.RouterChannel = "mid", "root"
+		path = append(path, newRegistry(t, cfg))
+	}
+	cfg.ID, cfg.RouterChannel = "leaf", path[len(path)-1].ID()
 	s.leaf = newRegistry(t, cfg)
-	toLeaf, toRoot := hazardWires[wire](h)
-	s.links = append(s.links, attach(t, s.root, toLeaf), attach(t, s.leaf, toRoot))
+	path = append(path, s.leaf)
+	s.all = path
+	for i, parent := range path[:len(path)-1] {
+		toChild, toParent := hazardWires[wire](h, path[i+1].ID(), parent.ID())
+		s.links = append(s.links, attach(t, parent, toChild), attach(t, path[i+1], toParent))
+	}
 	for _, l := range s.links {
 		await(t, l.Ready())
 	}
@@ -314,11 +325,11 @@ func (s *site) intact(t *testing.T, broke string) {
 	handle(t, s.leaf, "later", "1")
 	require.Equal(t, "1", executes(t, s.root, "later"), broke)
 	synctest.Wait()
-	for _, r := range []*commands.Registry{s.root, s.leaf} {
+	for _, r := range s.all {
 		st := r.Stats()
 		require.Equal(t, [4]int{}, [4]int{st.Pending, st.Serving, st.Waiting, st.Reserved}, "pending, serving, waiting, reserved: %s", broke)
 	}
-	for _, r := range []*commands.Registry{s.leaf, s.root} {
+	for _, r := range slices.Backward(s.all) {
 		require.NoError(t, r.Shutdown(ctx), broke)
 	}
 }
@@ -328,29 +339,36 @@ func (s *site) intact(t *testing.T, broke string) {
 func TestRule25UserCodeThatBreaksCostsItsMessage(t *testing.T) {
 	for wire := range hazardWires {
 		for _, middleware := range []bool{false, true} {
-			for how, breaks := range map[string]func(){"panic": func() { panic("broken") }, "exit": runtime.Goexit} {
-				t.Run(fmt.Sprintf("%s, middleware %v, %s", wire, middleware, how), func(t *testing.T) {
-					breakEach(t, wire, middleware, breaks)
-				})
-			}
+			breakEach(t, wire, false, middleware)
 		}
 	}
 }
 
-func breakEach(t *testing.T, wire string, middleware bool, breaks func()) {
+// TestRule25UserCodeThatBreaksCostsItsMessageOnARelay has a registry between the two.
+func TestRule25UserCodeThatBreaksCostsItsMessageOnARelay(t *testing.T) {
+	for _, wire := range []string{"gochannel, JSON, publisher", "memory, publisher", "join"} {
+		breakEach(t, wire, true, false)
+	}
+}
+
+func breakEach(t *testing.T, wire string, relayed, middleware bool) {
 	step := 1
 	if testing.Short() {
 		step = 7
 	}
-	for n, last := 1, false; !last; n += step {
-		synctest.Test(t, func(t *testing.T) {
-			h := &hazard{how: breaks}
-			s := newSite(t, wire, h, middleware)
-			h.arm(n)
-			s.use(t)
-			runs, where := h.disarm()
-			last = runs < n
-			s.intact(t, fmt.Sprintf("run %d, %s", n, where))
+	for how, breaks := range map[string]func(){"panic": func() { panic("broken") }, "exit": runtime.Goexit} {
+		t.Run(fmt.Sprintf("%s, middleware %v, %s", wire, middleware, how), func(t *testing.T) {
+			for n, last := 1, false; !last; n += step {
+				synctest.Test(t, func(t *testing.T) {
+					h := &hazard{how: breaks}
+					s := newSite(t, wire, relayed, h, middleware)
+					h.arm(n)
+					s.use(t)
+					runs, where := h.disarm()
+					last = runs < n
+					s.intact(t, fmt.Sprintf("run %d, %s", n, where))
+				})
+			}
 		})
 	}
 }

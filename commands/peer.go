@@ -139,7 +139,7 @@ func (p *peer) Closed(err error) {
 // ends the link, and one that cannot be encoded is replaced by an error.
 func (p *peer) answer(e bus.Envelope) {
 	send := p.link.Send
-	if e.Type == bus.ExecuteResponse {
+	if e.Type == bus.ExecuteResponse && e.Fault == nil { // failures come many at a time, and where no publisher must run: they queue
 		send = p.link.Relay
 	}
 	err := send(e)

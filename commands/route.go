@@ -165,6 +165,9 @@ func (rt *route) settle(o outcome) {
 		delete(p.in, rt.originID)
 	}
 	p.mu.Unlock()
+	if counted {
+		defer p.r.bus.End() // also when the publisher ends the goroutine
+	}
 	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: rt.originID,
 		Body: o.Body, Value: o.Value, Fault: o.fault, Metadata: o.metadata}
 	switch {
@@ -176,9 +179,6 @@ func (rt *route) settle(o outcome) {
 	p.answer(e)
 	if e.Fault != nil && e.Fault.Unrouted && Code(e.Fault.Code) == NotFound {
 		p.denied(rt.command)
-	}
-	if counted {
-		p.r.bus.End()
 	}
 }
 

@@ -58,6 +58,11 @@ type callingSubscriber interface {
 // subscribe begins, and returns what then has to run: it returns when the subscription has ended.
 func (p *pump) subscribe() (wait func(), err error) {
 	f := p.fleet
+	defer func() {
+		if v := recover(); v != nil {
+			wait, err = nil, fmt.Errorf("panic in subscriber: %v", v)
+		}
+	}()
 	if s, ok := f.sub.(callingSubscriber); ok {
 		ended, err := s.SubscribeCalling(f.ctx, p.topic, p.receive)
 		return func() { <-ended }, err
