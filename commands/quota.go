@@ -21,9 +21,6 @@ func (c *command) size() int {
 // fits reports whether the registry may hold cmd as well, in the place of what
 // its peer has under the ID already: old and res may be nil. It counts what does not fit. r.mu is held.
 func (r *Registry) fits(cmd, old *command, res *reservation) bool {
-	if cmd.owner.router { // it is trusted: this registry has chosen it
-		return true
-	}
 	n, bytes := 1, cmd.bytes
 	if old != nil {
 		n, bytes = n-1, bytes-old.bytes

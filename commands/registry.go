@@ -45,9 +45,9 @@ type Config struct {
 	// Inbound wraps what is done with each message that a channel delivers,
 	// first element outermost, before dedupe. It must not block. See docs/middleware.md.
 	Inbound []message.HandlerMiddleware
-	// MaxCommands bounds the commands that one channel may list or register, the router's excepted, with those that wait
-	// for the router's ack. All channels together may have four times as many. Beyond it a registration is refused with
-	// an Internal error, a listed command is ignored, and Stats.TooMany counts both. Default 262,144.
+	// MaxCommands bounds the commands that one channel may list or register, with those that wait for the router's ack. All
+	// channels together may have four times as many. Beyond it a registration is refused with an Internal error, a listed
+	// command is ignored, and Stats.TooMany counts both. Default 262,144.
 	MaxCommands int
 	// MaxCommandBytes bounds the IDs, descriptions and schemas of those, in the same way. Default 64 MiB.
 	MaxCommandBytes int
