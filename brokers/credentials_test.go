@@ -299,12 +299,16 @@ func requireDial(t testing.TB, scheme, at string, rest ...string) {
 			if address == "hidden.invalid:1" {
 				address = at
 			}
-			return new(net.Dialer).DialContext(ctx, network, address)
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			return struct{ net.Conn }{conn}, err // as a tunnel's, which is no socket
 		}})
 	require.NoError(t, err)
-	requireRoundTrip(t, b)
+	for range 10 {
+		requireRoundTrip(t, b)
+	}
 	require.NoError(t, b.Close())
 	require.Positive(t, dials.Load())
+	require.Less(t, dials.Load(), int64(80), "connections are not used again")
 }
 
 func TestCredentialsAreChecked(t *testing.T) {

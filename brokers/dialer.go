@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -33,13 +34,21 @@ const dialTimeout = 5 * time.Second
 
 // Dial is net.Dial, until refuse.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+// DialContext is Dial for clients that have a ctx, which bounds the dialing only.
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	d.mu.Lock()
-	ctx := d.ctx
+	opening := d.ctx
 	refused := d.refused
 	d.mu.Unlock()
 	if refused {
 		return nil, net.ErrClosed
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(opening, cancel)()
 	conn, err := d.dial(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -47,20 +56,25 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 	tracked := &trackedConn{Conn: conn, by: d}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.refused || ctx.Err() != nil {
+	if d.refused || opening.Err() != nil {
 		_ = conn.Close()
 		return nil, net.ErrClosed
 	}
 	d.conns = append(d.conns, tracked)
+	if raw, ok := conn.(syscall.Conn); ok {
+		return rawTrackedConn{tracked, raw}, nil
+	}
 	return tracked, nil
 }
 
-// opened ends the hold of Open's ctx. False if that has ended, and what was open with it.
+// opened ends the hold of Open's ctx. False if that has ended, and what was open with it: then nothing more is dialed.
 func (d *dialer) opened() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ctx = context.Background()
-	return d.stop()
+	held := d.stop()
+	d.refused = d.refused || !held
+	return held
 }
 
 // refuse lets nothing more be dialed.
@@ -84,6 +98,12 @@ func (d *dialer) close() {
 type trackedConn struct {
 	net.Conn
 	by *dialer
+}
+
+// rawTrackedConn is one of a socket: Redis' client looks there whether the server has ended a connection that is idle.
+type rawTrackedConn struct {
+	*trackedConn
+	syscall.Conn
 }
 
 func (c *trackedConn) Close() error {

@@ -43,9 +43,7 @@ func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	if config := s.tls(a.host()); config != nil {
 		options.TLSConfig = config
 	}
-	if s.opts.Dial != nil {
-		options.Dialer = redisDialer(s.opts.Dial, options.TLSConfig)
-	}
+	options.Dialer = redisDialer(s.dialer.DialContext, options.TLSConfig) // the client's own heeds no end of ctx
 	options.ContextTimeoutEnabled = true
 	hushRedis()
 	redisSecrets.add([]string{options.Username}, []string{options.Password})
