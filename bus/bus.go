@@ -36,9 +36,17 @@ type Options struct {
 	// first, and are counted; but for those of a bus's events, since of each bus the last number that came is
 	// remembered for an hour, for 1,024 buses and a quarter of DedupeKeys. Default 262,144.
 	DedupeKeys int
-	// QueueSize bounds the requests and events that wait to be published on a
-	// link, per link; answers have twice that. Default 8,192.
-	QueueSize int
+	// QueueSize and QueueBytes bound what waits to be published on a link, per link: requests and events, and replies of
+	// handlers, each. Callers, emitters and handlers wait for room; answers that cannot wait have twice the bytes.
+	// A message counts as its size and 256 bytes more, and one more is taken while the bytes are below the bound.
+	// Defaults 8,192 and 64 MiB.
+	QueueSize  int
+	QueueBytes int
+	// EmitTimeout bounds how long an emitter waits for room in the queue of a link. Then the link is slow: until half of
+	// its queue is free nobody waits for it, and events that find no room are dropped for it and counted. Default 5 s.
+	EmitTimeout time.Duration
+	// StallTimeout is the time after which a link is closed whose peer takes nothing while something waits. Default 30 s.
+	StallTimeout time.Duration
 	// MaxMessageBytes bounds the payload of a message, in and out. Default 16 MiB.
 	MaxMessageBytes int
 	// CloseTimeout bounds how long closing a link waits for its queue to be
@@ -56,6 +64,9 @@ func (o Options) withDefaults() Options {
 	o.EventTTL = orDefault(o.EventTTL, 5*time.Second)
 	o.DedupeKeys = orDefault(o.DedupeKeys, 1<<18)
 	o.QueueSize = orDefault(o.QueueSize, 8192)
+	o.QueueBytes = orDefault(o.QueueBytes, 64<<20)
+	o.EmitTimeout = orDefault(o.EmitTimeout, 5*time.Second)
+	o.StallTimeout = orDefault(o.StallTimeout, 30*time.Second)
 	o.MaxMessageBytes = orDefault(o.MaxMessageBytes, 16<<20)
 	o.CloseTimeout = orDefault(o.CloseTimeout, 5*time.Second)
 	o.Logger = orDefault(o.Logger, slog.Default())
@@ -78,12 +89,15 @@ type Bus struct {
 	log     *slog.Logger
 	readers bool // there is middleware, which reads metadata
 
-	events  *eventLog     // IDs of events seen
-	minted  *eventIDs     // those of events emitted here
-	mint    func() string // makes the next of them
-	dropped atomic.Uint64 // duplicates
-	evicted atomic.Uint64 // request keys of links that have ended, forgotten before their time
-	serials atomic.Uint64 // of links
+	events  *eventLog      // IDs of events seen
+	minted  *eventIDs      // those of events emitted here
+	mint    func() string  // makes the next of them
+	dropped atomic.Uint64  // duplicates
+	evicted atomic.Uint64  // request keys of links that have ended, forgotten before their time
+	serials atomic.Uint64  // of links
+	stalled atomic.Uint64  // links closed because their peer took nothing
+	loose   atomic.Uint64  // events that some handler has emitted, it is not known which: see causal.go
+	runRoot atomic.Uintptr // the function that goroutines of handlers are started with
 
 	seed      maphash.Seed  // of names of routes
 	overtaken atomic.Uint64 // events that came too late for the order of their emitter

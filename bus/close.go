@@ -77,7 +77,7 @@ func (l *Link) teardown(drain bool) error {
 		if l.Understands(CanGoodbye) {
 			e := Envelope{Type: Goodbye}
 			if m, err := l.marshal(&e); err == nil {
-				last = &outItem{msg: m, typ: e.Type, id: e.ID}
+				last = &outItem{msg: m, typ: e.Type, kind: answers, id: e.ID}
 			}
 		}
 		l.out.close(last, false)

@@ -55,6 +55,7 @@ const (
 	keyLooped   = "leat-looped"
 	keyPartial  = "leat-partial"
 	keyPath     = "leat-path"
+	keyFree     = "leat-free"
 )
 
 // newMessage returns a message to be published. It has no channels for acks,
@@ -107,6 +108,9 @@ func putExtras(m message.Metadata, e *Envelope) {
 	}
 	if e.Path != "" {
 		m[keyPath] = escape(e.Path)
+	}
+	if e.Free {
+		m[keyFree] = "1"
 	}
 	if e.Fault != nil && e.Fault.Unrouted {
 		m[keyUnrouted] = "1"
@@ -165,6 +169,8 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			}
 		case keyPath:
 			e.Path, err = unescape(v)
+		case keyFree:
+			e.Free = true
 		case keyUnrouted:
 			if e.Fault != nil {
 				e.Fault.Unrouted = true

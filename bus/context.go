@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -92,6 +93,9 @@ type Delivery struct {
 	Message *message.Message
 
 	parcel *parcel // that it came as: handed over by a link in this process, once
+
+	loose uint64        // requests: what Bus.loose was when the handler began
+	after atomic.Uint64 // requests: the number, on its link, of the event that the reply must not pass; see causal.go
 }
 
 // Value implements context.Context.

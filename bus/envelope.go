@@ -99,6 +99,9 @@ type Envelope struct {
 	Once string
 	// Path names the registries that a RegisterRequest has come through, with commas between. A hop adds itself.
 	Path string
+	// Free says of a reply that its handler has emitted no event, nor anything that it has waited for: it may pass
+	// queued events. Absent, it keeps its place.
+	Free bool
 	// Features are the control messages that the sender understands, on list messages.
 	Features Features
 	// Partial says of a ListResponse that more of the same list follows, in the same Thread.
@@ -110,6 +113,8 @@ type Envelope struct {
 	// Metadata holds the entries that are not leat's own, such as traceparent
 	// or correlation_id. Nil when there are none. A hop passes them on.
 	Metadata message.Metadata
+
+	after uint64 // of a reply that is about to be sent: see outItem; 0: it keeps its place
 }
 
 // GroupSet is names of groups of listeners, maybe none. Immutable.

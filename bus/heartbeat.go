@@ -36,13 +36,15 @@ func (p *presence) tick() {
 	}
 }
 
-// ping sends one if it is time, and returns when to look again. What waits to
-// be published is a sign of life too, and a full queue takes no ping.
+// ping sends one if it is time and none is queued, and returns when to look again. What waits to
+// be published is a sign of life too.
 func (p *presence) ping(now, pace time.Duration) time.Duration {
 	idle := now - time.Duration(p.sent.Load())
 	due := p.clock.due(now, measureEvery*pace)
-	if due || idle >= pace && p.link.out.len() == 0 {
-		_ = p.link.Send(Envelope{Type: Ping})
+	if (due || idle >= pace && p.link.out.len() == 0) && p.pinging.CompareAndSwap(false, true) {
+		if p.link.Send(Envelope{Type: Ping}) != nil {
+			p.pinging.Store(false)
+		}
 	}
 	if idle >= pace {
 		return pace

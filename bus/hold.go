@@ -10,53 +10,51 @@ import (
 // addressed, and the peer would take it for somebody else's. It is counted as
 // queued, so that the bounds of the outbox hold for it.
 
-// reserve counts a message in that is not queued yet.
-func (o *outbox) reserve(it *outItem) error {
+// hold counts a message in that is not queued yet.
+func (o *outbox) hold(it *outItem, waits bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.admit(it)
+	return o.admit(it, waits)
 }
 
-// force queues what must not wait for the room that reserved messages take:
-// only it can make that room. What is queued and not reserved bounds it.
+// force queues what must not wait for the room that held messages take:
+// only it can make that room. What is queued and not held bounds it.
 func (o *outbox) force(it outItem) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch {
-	case o.closed:
-		return ErrClosed
-	case len(o.items) >= 2*o.bound:
+	if o.closed || o.ahead.len() >= 2*o.limit.items {
+		defer o.mu.Unlock()
+		if o.closed {
+			return ErrClosed
+		}
 		return ErrFull
 	}
-	o.items = append(o.items, it)
-	o.size++
-	o.signal()
+	o.count(&it)
+	o.place(it)
+	o.unlock()
 	return nil
 }
 
-// deliver queues what was reserved.
+// deliver queues what was held.
 func (o *outbox) deliver(items []outItem) {
-	if len(items) == 0 {
-		return
-	}
 	o.mu.Lock()
-	o.items = append(o.items, items...)
-	o.mu.Unlock()
-	o.signal()
+	for _, it := range items {
+		o.place(it)
+	}
+	o.unlock()
 }
 
-// forget counts out what was reserved and will not be queued.
-func (o *outbox) forget(n int) {
+// forget counts out what was held and will not be queued.
+func (o *outbox) forget(items []outItem) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for range n {
-		o.published()
+	for i := range items {
+		o.published(&items[i])
 	}
 }
 
 // push queues a message, or holds it. Greetings and their answers always pass:
 // they are what makes the peer known.
-func (p *presence) push(e *Envelope, it outItem) error {
+func (p *presence) push(e *Envelope, it outItem, waits bool) error {
 	if it.msg.Metadata == nil {
 		it.msg.Metadata = make(message.Metadata)
 	}
@@ -82,12 +80,15 @@ func (p *presence) push(e *Envelope, it outItem) error {
 		return err
 	}
 	if p.open {
-		return p.link.out.push(it)
+		return p.link.out.push(it, waits)
 	}
 	if p.lost {
+		if it.admitted {
+			p.link.out.forget([]outItem{it})
+		}
 		return ErrClosed
 	}
-	if err := p.link.out.reserve(&it); err != nil {
+	if err := p.link.out.hold(&it, waits); err != nil {
 		return err
 	}
 	p.held = append(p.held, it)
@@ -110,7 +111,7 @@ func (p *presence) giveUp() {
 	held := p.held
 	p.held, p.lost = nil, true
 	p.mu.Unlock()
-	p.link.out.forget(len(held))
+	p.link.out.forget(held)
 	for i := range held {
 		p.link.unsent(&held[i], errDiscarded)
 	}

@@ -46,6 +46,7 @@ type Link struct {
 	features atomic.Uint32 // of the peer
 	repeated atomic.Bool   // the handshake was
 	inUser   atomic.Int32  // inbound middleware that is running on the pump
+	runs     atomic.Int32  // handlers that run for the peer
 	stats    linkCounters
 
 	admitted  bool          // guarded by bus.mu: the bus closes it
@@ -76,7 +77,7 @@ func newLink(b *Bus, ch *Channel, keys *mac.Keys) *Link {
 		log:     b.log.With("channel", ch.ID),
 		made:    time.Now(),
 		serial:  b.serials.Add(1),
-		out:     newOutbox(b.opts.QueueSize),
+		out:     newOutbox(limits{b.opts.QueueSize, b.opts.QueueBytes}),
 		started: make(chan struct{}),
 		ready:   make(chan struct{}),
 		done:    make(chan struct{}),
@@ -87,6 +88,8 @@ func newLink(b *Bus, ch *Channel, keys *mac.Keys) *Link {
 		l.codec = Binary
 	}
 	l.ownCodec = l.codec != Binary && l.codec != JSON
+	l.out.room.patience = b.opts.EmitTimeout
+	l.out.stall.timeout, l.out.stall.check = b.opts.StallTimeout, l.stalled
 	l.presence = newPresence(l)
 	if p, ok := ch.Publisher.(ParcelPublisher); ok && l.Binary() && l.presence == nil && keys == nil {
 		l.parcels = p

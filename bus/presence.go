@@ -21,6 +21,8 @@ type presence struct {
 	heard atomic.Int64            // when the confirmed peer was last heard of, since start
 	clock clock
 
+	pinging atomic.Bool // a ping is queued
+
 	mu       sync.Mutex
 	open     bool          // guarded by mu: nothing is held any more
 	lost     bool          // guarded by mu: nothing can be held any more: the link ends

@@ -313,19 +313,20 @@ func TestWhatIsSentBeforeThePeerIsKnownIsHeldAndKeepsItsOrder(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const bound = 8
-				l, tp := presentLink(t, beat, bus.Options{QueueSize: bound})
+				l, tp := presentLink(t, beat, bus.Options{QueueSize: bound, QueueBytes: 4096})
 				tp.take()
 				for i := range bound {
 					require.NoError(t, l.Send(event(strconv.Itoa(i))))
 				}
 				require.ErrorIs(t, l.Send(event("more")), bus.ErrFull)
-				for range bound {
-					require.NoError(t, l.Send(bus.Envelope{Type: bus.ExecuteResponse, Thread: "x"}))
+				answers := 0
+				for ; l.Send(bus.Envelope{Type: bus.ExecuteResponse, Thread: "x"}) == nil; answers++ {
+					require.Less(t, answers, 2*4096/256, "answers that nobody takes are bounded by their bytes")
 				}
 				require.ErrorIs(t, l.Send(bus.Envelope{Type: bus.ExecuteResponse, Thread: "x"}), bus.ErrFull)
-				room := l.Room()
-				require.NotNil(t, room)
-				require.Equal(t, 2*bound, l.Stats().Queued)
+				require.EqualValues(t, 2, l.Stats().NoRoom)
+				turn := l.Wait(event(""))
+				require.Equal(t, bound+answers, l.Stats().Queued)
 				time.Sleep(time.Hour) // nobody comes
 				require.Empty(t, tp.take(bus.Event))
 				f := lifeAt(t, l, time.Now(), everything)
@@ -342,8 +343,8 @@ func TestWhatIsSentBeforeThePeerIsKnownIsHeldAndKeepsItsOrder(t *testing.T) {
 						require.Equal(t, f.session, m.Metadata["leat-peer"], "addressed")
 					}
 				}
-				<-room
-				require.NoError(t, l.Send(event("after")))
+				<-turn.Come()
+				require.NoError(t, turn.Post(event("after")))
 				require.Len(t, tp.take(bus.Event), 1)
 			})
 		})
@@ -552,7 +553,7 @@ func TestHeartbeatsUnderAQueueThatDoesNotMove(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const bound = 4
-		l, tp := presentLink(t, beat, bus.Options{QueueSize: bound, CloseTimeout: time.Second})
+		l, tp := presentLink(t, beat, bus.Options{QueueSize: bound, CloseTimeout: time.Second, StallTimeout: 24 * time.Hour})
 		f := lifeAt(t, l, time.Now(), everything|bus.CanPing)
 		f.meets(tp)
 		hang := make(chan struct{})
@@ -565,7 +566,7 @@ func TestHeartbeatsUnderAQueueThatDoesNotMove(t *testing.T) {
 			time.Sleep(beat)
 			f.say(bus.Envelope{Type: bus.Ping})
 		}
-		require.NoError(t, l.Err(), "a peer that is there is not gone because it takes nothing")
+		require.NoError(t, l.Err(), "a peer that is there is not gone because it takes nothing for less than the StallTimeout")
 		require.LessOrEqual(t, l.Stats().Queued, 2*bound, "pings do not pile up")
 		tp.mu.Lock()
 		tp.hang = nil

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -10,78 +9,56 @@ import (
 	"github.com/leatbus/leat/internal/contain"
 )
 
-// Send queues e for the peer and returns. Messages arrive in the order in
-// which they were queued. Errors: [ErrClosed], [ErrFull] (requests and events
-// at QueueSize, all others at twice that), [ErrTooLarge], or what the codec
-// refuses.
+// Send queues e for the peer and returns. Events and requests arrive in the order in which they were queued; answers and
+// control messages may pass them: see Envelope.Free. Errors: [ErrClosed], [ErrFull] (see Options.QueueSize), [ErrTooLarge], or
+// what the codec refuses.
 func (l *Link) Send(e Envelope) error {
 	if e.Type == ListRequest || e.Type == ListResponse {
 		e.Features = l.announced()
 	}
 	m, err := l.marshal(&e)
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	if err == nil {
+		err = l.push(&e, m)
 	}
-	return l.push(&e, m)
+	return l.sendError(err)
 }
 
 // Post is Send for callers and handlers: where the channel is InProcess, or its publisher a [DirectPublisher], it may
 // publish on the calling goroutine. It must not be called by a receiver, nor
 // while a lock is held. A message that then cannot be published is reported
-// as unsent, like a queued one.
+// as unsent, like a queued one. A reply waits until there is room for it; it fails only if the link closes before. For a
+// request see [Link.Wait].
 func (l *Link) Post(e Envelope) error {
 	m, err := l.marshal(&e)
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	if err == nil {
+		err = l.post(&e, m)
 	}
-	return l.post(&e, m)
+	return l.sendError(err)
 }
 
-// Relay is Send for receivers: where the peer can take the message at once, it does, on the calling goroutine. Nothing
-// is waited for. It must not be called while a lock is held.
+// Relay is Send for receivers that pass on a request or a reply: where the peer can take the message at once, it does, on the
+// calling goroutine. Nothing is waited for. It must not be called while a lock is held. The number of requests that are
+// relayed has to be bounded by who relays them: only their bytes are here.
 func (l *Link) Relay(e Envelope) error {
-	if l.direct == nil || !l.isReady() {
-		return l.Send(e)
-	}
 	m, err := l.marshal(&e)
+	if err == nil {
+		err = l.relay(&e, m)
+	}
+	return l.sendError(err)
+}
+
+func (l *Link) relay(e *Envelope, m *message.Message) error {
+	it, err := l.item(e, m)
 	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
+		return err
 	}
-	return l.postDirect(&e, m)
-}
-
-// postDirect hands m to the peer where it can, and queues it where it cannot.
-func (l *Link) postDirect(e *Envelope, m *message.Message) error {
-	it, publish, err := l.enter(e, m)
-	switch {
-	case !publish:
-	case l.tryDirect(&it):
-		l.stats.sent.Add(1)
-		l.out.leave()
-	default:
-		l.out.giveBack(it)
+	if it.kind == traffic {
+		it.kind = forwards
 	}
-	return err
-}
-
-// tryDirect reports whether the peer has taken the message. A panic of the publisher leaves it to the writer to find
-// out. One that ends the goroutine, which is a caller's or a pump, has had its message.
-func (l *Link) tryDirect(it *outItem) (taken bool) {
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		if v := recover(); v != nil {
-			_ = l.caught("publisher", v)
-		} else {
-			l.unsent(it, contain.ErrExited)
-			l.out.leave()
-		}
-	}()
-	taken = l.direct.TryPublish(l.ch.Out, it.msg)
-	returned = true
-	return taken
+	if l.direct != nil && l.isReady() {
+		return l.handOver(it, false)
+	}
+	return l.queue(e, it, false)
 }
 
 // PostReply is Post for a reply that handler middleware has produced as m, in
@@ -90,11 +67,20 @@ func (l *Link) PostReply(e Envelope, m *message.Message) error {
 	if !l.Binary() || l.parcels != nil {
 		return l.Post(e)
 	}
+	if m = m.Copy(); e.Free { // it is the middleware's, and about to be changed
+		m.Metadata[keyFree] = "1"
+	}
 	if !l.ch.InProcess {
-		m = m.Copy() // it is the middleware's, and about to be changed
 		Escape(m)
 	}
-	return l.post(&e, m)
+	return l.sendError(l.post(&e, m))
+}
+
+func (l *Link) sendError(err error) error {
+	if err != nil {
+		return fmt.Errorf("send to %q: %w", l.ID(), err)
+	}
+	return nil
 }
 
 // marshal makes the message of e. A codec, or a value, that panics or ends its goroutine gives an error.
@@ -118,89 +104,147 @@ func (l *Link) marshal(e *Envelope) (m *message.Message, err error) {
 	return m, err
 }
 
+// push queues m.
 func (l *Link) push(e *Envelope, m *message.Message) error {
 	it, err := l.item(e, m)
-	switch {
-	case err != nil:
-	case l.presence != nil:
-		err = l.presence.push(e, it)
-	default:
-		err = l.out.push(it)
+	if err == nil {
+		err = l.queue(e, it, false)
 	}
-	if err != nil {
-		return fmt.Errorf("send to %q: %w", l.ID(), err)
-	}
-	return nil
+	return err
 }
 
+// queue queues an item, or holds it.
+func (l *Link) queue(e *Envelope, it outItem, waits bool) (err error) {
+	if l.presence != nil {
+		err = l.presence.push(e, it, waits)
+	} else {
+		err = l.out.push(it, waits)
+	}
+	if err == ErrFull && !waits {
+		l.noRoom(&it)
+	}
+	return err
+}
+
+// noRoom counts an answer or control message that cannot wait and finds no room; but not one that is too large to find any, and
+// can be replaced by a small one.
+func (l *Link) noRoom(it *outItem) {
+	t := it.typ
+	if it.kind != answers || it.size > smallMessage && (t == ExecuteResponse || t == RegisterResponse) {
+		return
+	}
+	if n := l.stats.noRoom.Add(1); n&(n-1) == 0 {
+		go l.log.Warn("answer or control message dropped: no room in the link's queue", "type", string(t), "dropped", n)
+	}
+}
+
+// post is for goroutines that may publish themselves, and wait.
 func (l *Link) post(e *Envelope, m *message.Message) error {
+	it, err := l.item(e, m)
+	if err != nil {
+		return err
+	}
+	if err = l.offer(e, it, true); err != ErrFull || it.kind == traffic {
+		return err
+	}
+	t := l.out.queueUp(it)
+	<-t.decided
+	it.admitted = t.item.admitted
+	return l.offer(e, it, true)
+}
+
+// offer publishes an item on the calling goroutine where that is allowed and nothing is before it, and queues it otherwise.
+func (l *Link) offer(e *Envelope, it outItem, waits bool) error {
 	switch {
 	case !l.isReady():
-		return l.push(e, m)
 	case l.ch.InProcess:
+		return l.publishHere(it, waits)
 	case l.direct != nil:
-		return l.postDirect(e, m)
-	default:
-		return l.push(e, m)
+		return l.handOver(it, waits)
 	}
-	it, publish, err := l.enter(e, m)
+	return l.queue(e, it, waits)
+}
+
+func (l *Link) publishHere(it outItem, waits bool) error {
+	publish, err := l.out.enter(&it, waits)
 	if publish {
-		defer l.out.leave()
+		defer l.out.leave(&it)
 		l.publish(&it)
 	}
 	return err
 }
 
-// enter queues m, or leaves it to the caller to publish it, in the writer's place.
-func (l *Link) enter(e *Envelope, m *message.Message) (it outItem, publish bool, err error) {
-	if it, err = l.item(e, m); err == nil {
-		publish, err = l.out.enter(it)
+// handOver gives an item to the peer where it can take it at once, and queues it where it cannot.
+func (l *Link) handOver(it outItem, waits bool) error {
+	publish, err := l.out.enter(&it, waits)
+	switch {
+	case !publish:
+	case l.tryDirect(&it):
+		l.stats.sent.Add(1)
+		l.out.leave(&it)
+	default:
+		l.out.giveBack(it)
 	}
-	if err != nil {
-		return it, false, fmt.Errorf("send to %q: %w", l.ID(), err)
+	if err == ErrFull && !waits {
+		l.noRoom(&it)
 	}
-	return it, publish, nil
+	return err
 }
+
+// tryDirect reports whether the peer has taken the message. A panic of the publisher leaves it to the writer to find
+// out. One that ends the goroutine, which is a caller's or a pump, has had its message.
+func (l *Link) tryDirect(it *outItem) (taken bool) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			_ = l.caught("publisher", v)
+		} else {
+			l.unsent(it, contain.ErrExited)
+			l.out.leave(it)
+		}
+	}()
+	taken = l.direct.TryPublish(l.ch.Out, it.msg)
+	returned = true
+	return taken
+}
+
+// itemOverhead is what a message costs beside its contents, about.
+const itemOverhead = 256
 
 func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
 	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
 		return outItem{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
 	}
-	it := outItem{msg: m, typ: e.Type, id: e.ID}
-	if e.Type == Event {
+	it := outItem{msg: m, typ: e.Type, id: e.ID, size: e.size() + itemOverhead, free: e.Free, after: e.after}
+	switch e.Type {
+	default:
+		it.kind = answers
+	case ExecuteRequest:
+	case Event:
 		it.born, it.life, it.relayed = time.Since(l.made), orDefault(e.Life, l.bus.opts.EventTTL), e.Hops > 0
+	case Group: // its listener may be a handler's, and is known to the peer before the reply
+		it.kind = answers
+		l.bus.loose.Add(1)
 	}
 	return it, nil
 }
 
-// Room returns nil if Send would take a request or an event now, or the link is
-// closed; else a channel that is closed when it is worth another try.
-func (l *Link) Room() <-chan struct{} { return l.out.roomFor() }
-
-// AwaitRoom is [Link.Room] for those who do as WaitRoom does: nil too for a link
-// whose peer has not been heard of yet.
-func (l *Link) AwaitRoom() <-chan struct{} {
-	if !l.isReady() {
-		return nil
+// size is the number of bytes of what the envelope says, about.
+func (e *Envelope) size() int {
+	n := len(e.Body) + len(e.ID) + len(e.Thread) + len(e.Name) + len(e.Key) + len(e.Once) + len(e.Path)
+	if e.Value != nil {
+		n += e.Value.Size()
 	}
-	return l.Room()
-}
-
-// WaitRoom waits until Send would take an event. It returns at once for a link
-// that is closed, or whose peer has not been heard of yet: waiting for one
-// that may never come would not be bounded by anything.
-func (l *Link) WaitRoom(ctx context.Context) error {
-	for {
-		room := l.AwaitRoom()
-		if room == nil {
-			return nil
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if e.Fault != nil {
+		n += len(e.Fault.Message) + len(e.Fault.Reason) + len(e.Fault.Details)
 	}
+	for k, v := range e.Metadata {
+		n += len(k) + len(v)
+	}
+	return n
 }
 
 // Drop counts an event that could not be sent, and logs it once in a while: in

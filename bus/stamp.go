@@ -30,6 +30,7 @@ func (p *presence) stamp(it *outItem) error {
 			p.putGreeting(md)
 		}
 	case Ping:
+		p.pinging.Store(false)
 		p.clock.put(md, p.micros())
 	case Event:
 		p.stampAge(it, md)

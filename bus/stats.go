@@ -3,7 +3,7 @@ package bus
 import "sync/atomic"
 
 type linkCounters struct {
-	received, sent, rejected, forged, unsent, dropped, stale, expired, overtaken atomic.Uint64
+	received, sent, rejected, forged, unsent, dropped, stale, expired, overtaken, slow, noRoom atomic.Uint64
 }
 
 // LinkStats counts what happened on a link since it was attached.
@@ -14,6 +14,8 @@ type LinkStats struct {
 	Forged   uint64 // of those: not signed with a key that is known here; see Channel.Keys
 	Unsent   uint64 // queued, but not published: the publisher failed, the event expired, or the link closed
 	Dropped  uint64 // events that were not even queued: the queue was full
+	NoRoom   uint64 // answers and control messages that were not even queued: likewise
+	Slow     uint64 // times that emitters have given up waiting for room
 	Stale    uint64 // received, but sent by or to another life of either side, by no life that is named, or a greeting said twice, and dropped; see Channel.Heartbeat
 	Expired  uint64 // requests received after their caller had stopped waiting, and dropped unexecuted
 	Queued   int    // messages that wait to be published now
@@ -31,6 +33,8 @@ func (l *Link) Stats() LinkStats {
 		Forged:   l.stats.forged.Load(),
 		Unsent:   l.stats.unsent.Load(),
 		Dropped:  l.stats.dropped.Load(),
+		NoRoom:   l.stats.noRoom.Load(),
+		Slow:     l.stats.slow.Load(),
 		Stale:    l.stats.stale.Load(),
 		Expired:  l.stats.expired.Load(),
 		Queued:   l.out.len(),
@@ -48,6 +52,7 @@ type Stats struct {
 	Emitters    int    // buses of whose events the last one is remembered now
 	Overtaken   uint64 // events dropped because a later one of their emitter had come over another link
 	Evicted     uint64 // keys and emitters forgotten before their time, because DedupeKeys was reached
+	Stalled     uint64 // links closed because their peer took nothing for StallTimeout
 }
 
 // Stats returns the counters.
@@ -59,6 +64,7 @@ func (b *Bus) Stats() Stats {
 		Emitters:   e.emitters,
 		Overtaken:  b.overtaken.Load(),
 		Evicted:    e.evicted + b.evicted.Load(),
+		Stalled:    b.stalled.Load(),
 	}
 	for _, l := range b.Links() {
 		r := l.seen.Stats()

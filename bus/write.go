@@ -12,47 +12,25 @@ import (
 	"github.com/leatbus/leat/internal/contain"
 )
 
-// write publishes what is queued, one message at a time, in order, until the
+// write publishes what is queued, one message at a time, until the
 // outbox is closed and empty.
-func (l *Link) write() { l.writeFrom(&batch{}) }
+func (l *Link) write() { l.writeFrom(new(outItem), false) }
 
-// batch is what the writer has taken out of the outbox.
-type batch struct {
-	items []outItem
-	next  int // the first that is not published
-	begun bool
-}
-
-// writeFrom is write from a batch that may be half done. A publisher that ends the goroutine costs one message: another
+// writeFrom is write; with mine set, it was the last one's turn. A publisher that ends the goroutine costs one message: another
 // goroutine goes on with the next.
-func (l *Link) writeFrom(b *batch) {
+func (l *Link) writeFrom(it *outItem, mine bool) {
 	exited := true
 	defer func() {
 		if !exited {
 			close(l.written)
 			return
 		}
-		b.published(l.out)
-		l.workers.Go(func() { l.writeFrom(b) })
+		l.workers.Go(func() { l.writeFrom(it, true) })
 	}()
-	for {
-		for b.next < len(b.items) {
-			l.publish(&b.items[b.next])
-			b.published(l.out)
-		}
-		b.items, b.next, b.begun = l.out.take(b.items, b.begun), 0, true
-		if b.items == nil {
-			exited = false
-			return
-		}
+	for ; l.out.next(it, mine); mine = true {
+		l.publish(it)
 	}
-}
-
-// published counts the next item out.
-func (b *batch) published(o *outbox) {
-	b.items[b.next] = outItem{}
-	b.next++
-	o.done()
+	exited = false
 }
 
 func (l *Link) publish(it *outItem) {
@@ -205,7 +183,7 @@ func (l *Link) Flush(ctx context.Context) error {
 // flushOut waits until everything queued before has been published.
 func (l *Link) flushOut(ctx context.Context) error {
 	published := make(chan struct{})
-	if err := l.out.push(outItem{barrier: published}); err != nil {
+	if err := l.out.push(outItem{kind: answers, barrier: published}, false); err != nil {
 		return err
 	}
 	return l.await(ctx, published)

@@ -3,6 +3,7 @@ package commands_test
 import (
 	"context"
 	"encoding/json"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -161,6 +162,32 @@ func BenchmarkPairCallers(b *testing.B) {
 			wg.Wait()
 		})
 	}
+}
+
+// BenchmarkCallAmongEvents is a call to a registry that emits as fast as its link takes it: what the reply waits.
+func BenchmarkCallAmongEvents(b *testing.B) {
+	ctx, stop := context.WithCancel(context.Background())
+	root, worker := benchmarkPair(b)
+	if err := commands.Register(ctx, worker, addCommand, addHandler); err != nil {
+		b.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for worker.Events().EmitRaw(ctx, "noise", nil) == nil {
+		}
+	})
+	for worker.Link("root").Stats().Queued < 8000 {
+		runtime.Gosched()
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		if n, err := commands.Execute(ctx, root, addCommand, sum{7, 11}); n != 18 || err != nil {
+			b.Fatal(n, err)
+		}
+	}
+	b.StopTimer()
+	stop()
+	wg.Wait()
 }
 
 // BenchmarkPairCallRaw is BenchmarkPairCall over bus/memory without any JSON: what is left is the way there and back.

@@ -180,28 +180,42 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 	if at, limited := ctx.Deadline(); limited && at.Before(expires) {
 		expires = at
 	}
-	for {
-		err := p.link.Post(bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: in.Body, Value: in.Value,
-			Expires: expires, Depth: bus.Depth(ctx), Key: keyFrom(ctx), Idempotent: tr.idempotent,
-			Durable: tr.durable, Once: onceFrom(ctx), Metadata: bus.MetadataFrom(ctx)})
-		if err == nil {
-			return p.await(ctx, c, nil)
-		}
-		if !errors.Is(err, bus.ErrFull) {
-			if c.over = p.out.drop(&c.exchange); c.over {
-				return payload.Content{}, sendFailure(id, p, err)
-			}
-			return p.await(ctx, c, nil)
-		}
-		if room := p.link.Room(); room != nil {
-			if out, err := p.await(ctx, c, room); err != errRoom {
-				return out, err
-			}
-		}
+	e := bus.Envelope{ID: c.id, Type: bus.ExecuteRequest, Name: id, Body: in.Body, Value: in.Value,
+		Expires: expires, Depth: bus.Depth(ctx), Key: keyFrom(ctx), Idempotent: tr.idempotent,
+		Durable: tr.durable, Once: onceFrom(ctx), Metadata: bus.MetadataFrom(ctx)}
+	err := p.link.Post(e)
+	if errors.Is(err, bus.ErrFull) {
+		return p.callInTurn(ctx, c, e)
 	}
+	return p.sent(ctx, c, err)
 }
 
-var errRoom = errors.New("there is room in the link's queue")
+// callInTurn sends the request when there is room for it in the link's queue.
+func (p *peer) callInTurn(ctx context.Context, c *call, e bus.Envelope) (payload.Content, error) {
+	turn, come := p.link.Wait(e), false
+	defer func() {
+		if !come {
+			turn.Leave()
+		}
+	}()
+	if out, err := p.await(ctx, c, turn.Come()); err != errRoom {
+		return out, err
+	}
+	come = true
+	return p.sent(ctx, c, turn.Post(e))
+}
+
+// sent waits for the reply to a request, unless err says that it was not sent.
+func (p *peer) sent(ctx context.Context, c *call, err error) (payload.Content, error) {
+	if err != nil {
+		if c.over = p.out.drop(&c.exchange); c.over {
+			return payload.Content{}, sendFailure(c.command, p, err)
+		}
+	}
+	return p.await(ctx, c, nil)
+}
+
+var errRoom = errors.New("it is the caller's turn to send")
 
 // await waits for the outcome, or for room to send the request, which it
 // reports as errRoom. A caller who leaves takes the exchange along, unless the
@@ -224,6 +238,9 @@ func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (payloa
 		}
 	}
 	c.over = true
+	if o := &c.outcome; o.err == nil && !o.free {
+		p.r.bus.Cause(ctx).Emitted() // by the handler that has answered
+	}
 	if err := c.outcome.failed(c.command); err != nil {
 		return payload.Content{}, err
 	}

@@ -115,7 +115,7 @@ func (p *stuckPublisher) Publish(topic string, msgs ...*message.Message) error {
 
 func TestAPeerThatTakesNoAnswersLosesItsLink(t *testing.T) {
 	t.Parallel()
-	r := newRegistry(t, commands.Config{QueueSize: 4, CloseTimeout: 50 * time.Millisecond})
+	r := newRegistry(t, commands.Config{QueueSize: 4, CloseTimeout: 50 * time.Millisecond, StallTimeout: 100 * time.Millisecond})
 	handle(t, r, "x", "1")
 	s := &stranger{t: t, sent: make(chan bus.Envelope, 4096), in: make(chan *message.Message), end: make(chan struct{})}
 	p := &stuckPublisher{Publisher: s, stuck: make(chan struct{}), closed: make(chan struct{})}
@@ -127,7 +127,8 @@ func TestAPeerThatTakesNoAnswersLosesItsLink(t *testing.T) {
 		s.say(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteRequest, Name: "x"})
 	}
 	await(t, s.Link.Done())
-	require.ErrorIs(t, s.Link.Err(), bus.ErrClosed)
+	require.ErrorIs(t, s.Link.Err(), bus.ErrPeerClosed)
+	assert.EqualValues(t, 1, r.Stats().Bus.Stalled)
 	assert.Positive(t, s.Link.Stats().Unsent)
 }
 

@@ -42,6 +42,7 @@ type outcome struct {
 	payload.Content
 	fault    *bus.Fault
 	metadata message.Metadata
+	free     bool   // see bus.Envelope.Free
 	err      *Error // instead of a reply
 }
 
@@ -72,7 +73,7 @@ func (p *peer) answered(d *bus.Delivery) {
 	if e.Fault != nil && Code(e.Fault.Code) == NotFound && ex.listed {
 		p.missing(ex.command, e.Fault)
 	}
-	ex.owner.settle(outcome{Content: payload.Content{Body: e.Body, Value: e.Value}, fault: e.Fault, metadata: e.Metadata})
+	ex.owner.settle(outcome{Content: payload.Content{Body: e.Body, Value: e.Value}, fault: e.Fault, metadata: e.Metadata, free: e.Free})
 }
 
 // answered is take for a message of type t. wrong reports that there is an

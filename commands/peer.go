@@ -135,8 +135,9 @@ func (p *peer) Closed(err error) {
 	}
 }
 
-// answer sends a reply. The peer waits for it, so one that cannot be queued
-// ends the link, and one that cannot be encoded is replaced by an error.
+// answer sends an answer, and waits for nothing. A reply that cannot be sent, or finds no room, is replaced by an error,
+// which is small and has more. What finds no room even then is dropped: the link counts it, and the
+// peer's request runs into its timeout.
 func (p *peer) answer(e bus.Envelope) {
 	send := p.link.Send
 	if e.Type == bus.ExecuteResponse && e.Fault == nil { // failures come many at a time, and where no publisher must run: they queue
@@ -145,22 +146,17 @@ func (p *peer) answer(e bus.Envelope) {
 	err := send(e)
 	switch {
 	case err == nil || errors.Is(err, bus.ErrClosed):
-	case errors.Is(err, bus.ErrFull):
-		p.overflow(err)
 	case e.Type != bus.ExecuteResponse && e.Type != bus.RegisterResponse:
+		if errors.Is(err, bus.ErrFull) { // the link has counted it, and logs it once in a while
+			return
+		}
 		p.r.log.Error("answer not sent", "channel", p.link.ID(), "type", string(e.Type), "error", err.Error())
 	default:
-		p.r.log.Warn("reply replaced", "channel", p.link.ID(), "thread", e.Thread, "error", err.Error())
+		if n := p.r.stats.replaced.Add(1); n&(n-1) == 0 {
+			p.r.log.Warn("reply replaced by an error", "channel", p.link.ID(), "thread", e.Thread, "error", err.Error(), "replaced", n)
+		}
 		e.Body, e.Value, e.Metadata = nil, nil, nil
 		e.Fault = &bus.Fault{Code: string(Internal), Message: "the reply could not be sent: " + err.Error()}
-		if err := p.link.Send(e); errors.Is(err, bus.ErrFull) {
-			p.overflow(err)
-		}
+		_ = p.link.Send(e)
 	}
-}
-
-// overflow closes a link whose peer takes no answers any more.
-func (p *peer) overflow(err error) {
-	p.r.log.Error("closing a channel that takes no answers", "channel", p.link.ID(), "error", err.Error())
-	go func() { _ = p.link.Close() }()
 }

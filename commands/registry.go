@@ -51,10 +51,13 @@ type Config struct {
 	MaxCommands int
 	// MaxCommandBytes bounds the IDs, descriptions and schemas of those, in the same way. Default 64 MiB.
 	MaxCommandBytes int
-	// DedupeKeys, QueueSize, MaxMessageBytes and CloseTimeout are those of [bus.Options].
+	// DedupeKeys, QueueSize, QueueBytes, MaxMessageBytes, EmitTimeout, StallTimeout and CloseTimeout are those of [bus.Options].
 	DedupeKeys      int
 	QueueSize       int
+	QueueBytes      int
 	MaxMessageBytes int
+	EmitTimeout     time.Duration
+	StallTimeout    time.Duration
 	CloseTimeout    time.Duration
 	// Logger gets what nobody else is told. Default slog.Default().
 	Logger *slog.Logger
@@ -68,8 +71,9 @@ func (c *Config) check() error {
 		{"RequestTTL", int64(c.RequestTTL)}, {"EventTTL", int64(c.EventTTL)},
 		{"MaxInFlight", int64(c.MaxInFlight)}, {"MaxBacklog", int64(c.MaxBacklog)},
 		{"MaxCommands", int64(c.MaxCommands)}, {"MaxCommandBytes", int64(c.MaxCommandBytes)},
-		{"DedupeKeys", int64(c.DedupeKeys)}, {"QueueSize", int64(c.QueueSize)},
+		{"DedupeKeys", int64(c.DedupeKeys)}, {"QueueSize", int64(c.QueueSize)}, {"QueueBytes", int64(c.QueueBytes)},
 		{"MaxMessageBytes", int64(c.MaxMessageBytes)}, {"CloseTimeout", int64(c.CloseTimeout)},
+		{"EmitTimeout", int64(c.EmitTimeout)}, {"StallTimeout", int64(c.StallTimeout)},
 	} {
 		if f.n < 0 {
 			return fmt.Errorf("commands: Config.%s is negative", f.name)
@@ -123,7 +127,8 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	b := bus.New(bus.Options{
 		ID: cfg.ID, Inbound: cfg.Inbound, Handler: cfg.Middleware, Logger: cfg.Logger,
 		RequestTTL: cfg.RequestTTL, EventTTL: cfg.EventTTL, DedupeKeys: cfg.DedupeKeys,
-		QueueSize: cfg.QueueSize, MaxMessageBytes: cfg.MaxMessageBytes, CloseTimeout: cfg.CloseTimeout,
+		QueueSize: cfg.QueueSize, QueueBytes: cfg.QueueBytes, MaxMessageBytes: cfg.MaxMessageBytes,
+		EmitTimeout: cfg.EmitTimeout, StallTimeout: cfg.StallTimeout, CloseTimeout: cfg.CloseTimeout,
 	})
 	cfg.ID, cfg.RequestTTL = b.ID(), b.Options().RequestTTL
 	if cfg.MaxInFlight == 0 {

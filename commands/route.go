@@ -169,7 +169,7 @@ func (rt *route) settle(o outcome) {
 		defer p.r.bus.End() // also when the publisher ends the goroutine
 	}
 	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: rt.originID,
-		Body: o.Body, Value: o.Value, Fault: o.fault, Metadata: o.metadata}
+		Body: o.Body, Value: o.Value, Fault: o.fault, Metadata: o.metadata, Free: o.free || o.err != nil}
 	switch {
 	case o.err != nil:
 		e.Fault = o.err.fault()

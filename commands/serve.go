@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -118,6 +119,8 @@ func (s *serving) serve() {
 	defer s.over()
 	s.result = result{fault: exitedFault}
 	defer s.reply() // also when the handler calls runtime.Goexit
+	s.Begin()
+	defer s.End()
 	s.result = s.p.r.serve(s)
 }
 
@@ -131,13 +134,14 @@ func (s *serving) reply() {
 	out := &s.result
 	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: s.Envelope.ID,
 		Body: out.Body, Value: out.Value, Fault: out.fault, Metadata: out.metadata}
+	s.Follow(&e)
 	var err error
 	if out.message != nil {
 		err = s.p.link.PostReply(e, out.message)
 	} else {
 		err = s.p.link.Post(e)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, bus.ErrClosed) {
 		s.p.answer(e)
 	}
 }
@@ -157,7 +161,7 @@ func (s *serving) finished() bool {
 func (s *serving) refuse(f *bus.Fault) { s.p.refuse(s.Envelope.ID, f) }
 
 func (p *peer) refuse(id string, f *bus.Fault) {
-	p.answer(bus.Envelope{Type: bus.ExecuteResponse, Thread: id, Fault: f})
+	p.answer(bus.Envelope{Type: bus.ExecuteResponse, Thread: id, Fault: f, Free: true})
 }
 
 // cancel ends the request with that ID, because its caller has left: one that

@@ -7,7 +7,7 @@ import (
 )
 
 type counters struct {
-	late, refused, forwarded, loops, conflicts, evicted, tooMany, panics atomic.Uint64
+	late, refused, forwarded, loops, conflicts, evicted, tooMany, replaced, panics atomic.Uint64
 }
 
 // Stats is a snapshot of what a registry holds and has counted.
@@ -31,6 +31,7 @@ type Stats struct {
 	Conflicts uint64 // commands that a peer listed and that another owns, or that the router refused because another has the ID
 	TooMany   uint64 // commands that a peer listed or registered in vain, because of MaxCommands or MaxCommandBytes
 	Evicted   uint64 // commands forgotten because their peer did not have them
+	Replaced  uint64 // replies that could not be sent, or found no room, and were replaced by an error
 	Panics    uint64 // handlers that panicked
 }
 
@@ -46,6 +47,7 @@ func (r *Registry) Stats() Stats {
 		Conflicts: r.stats.conflicts.Load(),
 		TooMany:   r.stats.tooMany.Load(),
 		Evicted:   r.stats.evicted.Load(),
+		Replaced:  r.stats.replaced.Load(),
 		Panics:    r.stats.panics.Load(),
 	}
 	r.table.Range(func(_, v any) bool {

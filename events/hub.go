@@ -107,8 +107,9 @@ func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
 // EmitRaw broadcasts an event with an encoded payload, nil for none, which
 // must not be changed afterwards. It returns once the event is in the queues
 // of the local listeners and of the links, in that order for all later ones;
-// it waits, for at most ctx, where a link's queue is full, and where a
-// listener with the policy [Block] is behind. Private events, whose ID begins with
+// it waits, for at most ctx, where a listener with the policy [Block] is behind, and where a link's queue is full: there for at most
+// bus.Options.EmitTimeout. Then the event is dropped for that link and counted, and so are the next ones that find no room, while
+// nobody waits for the link until half of its queue is free. Private events, whose ID begins with
 // "_", stay here.
 //
 // Errors: [ErrClosed], ctx.Err(), or what is wrong with id or payload; then
@@ -158,22 +159,27 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
 	}
 	self, _ := ctx.Value(listenerKey{}).(*Listener) // before anything is locked: a context is user code
+	cause := h.bus.Cause(ctx)
 	ev := &event{name: id, content: content, depth: int32(min(depth, maxDepth-1)), metadata: bus.MetadataFrom(ctx)}
 	if isPrivate(id) {
 		ev.id = bus.NewID() // it uses up none of those that peers wait for
 	}
 	ev.measure()
 	h.prepare(ev)
+	var patience emitPatience
 	for {
-		taken, err := h.take(self, ev)
+		taken, err := h.take(self, ev, &patience)
 		if err != nil {
 			return fmt.Errorf("emit %q: %w", id, err)
 		}
 		if taken {
 			h.emitted.Add(1)
+			if !isPrivate(id) {
+				cause.Emitted()
+			}
 			return nil
 		}
-		if err := h.waitRoom(ctx, self, id); err != nil {
+		if err := patience.wait(ctx); err != nil {
 			return fmt.Errorf("emit %q: %w", id, err)
 		}
 	}
@@ -192,10 +198,10 @@ func (h *Hub) prepare(ev *event) {
 	}
 }
 
-// take queues an event everywhere, unless somebody has no room who is waited for.
-func (h *Hub) take(self *Listener, ev *event) (taken bool, err error) {
+// take queues an event everywhere, unless there is no room where the emitter waits for it.
+func (h *Hub) take(self *Listener, ev *event, p *emitPatience) (taken bool, err error) {
 	emitErr := h.bus.Emit(func(id func() string) {
-		if taken, err = h.hasRoom(self, ev.name); taken {
+		if taken, err = h.hasRoom(self, ev.name, p); taken {
 			if ev.id == "" {
 				ev.id = id()
 			}
@@ -203,55 +209,6 @@ func (h *Hub) take(self *Listener, ev *event) (taken bool, err error) {
 		}
 	})
 	return taken, cmp.Or(emitErr, err)
-}
-
-// hasRoom reports whether nobody whom waitRoom waits for is full; self is the listener that emits, if one does. It does
-// not block.
-func (h *Hub) hasRoom(self *Listener, id string) (room bool, err error) {
-	room = true
-	h.mu.RLock()
-	if h.closed {
-		room, err = false, ErrClosed
-	}
-	h.each(id, func(l *Listener) {
-		room = room && (l.opts.Overflow != Block || l.awaitRoom(self) == nil)
-	})
-	h.mu.RUnlock()
-	if !room || isPrivate(id) {
-		return room, err
-	}
-	for _, l := range h.bus.Links() {
-		if l.AwaitRoom() != nil {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// waitRoom waits for those who may hold up a local emitter.
-func (h *Hub) waitRoom(ctx context.Context, self *Listener, id string) error {
-	h.mu.RLock()
-	var blocking []*Listener
-	h.each(id, func(l *Listener) {
-		if l.opts.Overflow == Block {
-			blocking = append(blocking, l)
-		}
-	})
-	h.mu.RUnlock()
-	for _, l := range blocking {
-		if err := l.waitRoom(ctx, self); err != nil {
-			return err
-		}
-	}
-	if isPrivate(id) {
-		return nil
-	}
-	for _, l := range h.bus.Links() {
-		if err := l.WaitRoom(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // each calls fn for the listeners of an event ID. h.mu is held.

@@ -1,7 +1,6 @@
 package events
 
 import (
-	"context"
 	"slices"
 	"time"
 )
@@ -226,21 +225,6 @@ func (l *Listener) hasRoom() bool {
 // hasSpace reports whether the bounds are not reached. l.mu is held.
 func (l *Listener) hasSpace() bool {
 	return l.events < l.opts.QueueSize && l.bytes < l.opts.QueueBytes
-}
-
-// waitRoom waits until there is room for an event.
-func (l *Listener) waitRoom(ctx context.Context, self *Listener) error {
-	for {
-		room := l.awaitRoom(self)
-		if room == nil {
-			return nil
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 // next waits for the first item. False once the listener is closed.
