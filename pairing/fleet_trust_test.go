@@ -387,28 +387,3 @@ func TestRule26AFleetComesToRestAfterAnyForgery(t *testing.T) {
 		})
 	}
 }
-
-// TestFleetListsWithManyDurableIDs: a list that repeats each ID among the durable ones is read in time that grows with its length.
-func TestFleetListsWithManyDurableIDs(t *testing.T) {
-	t.Parallel()
-	const count = 100_000
-	ps := memory.New(memory.Options{})
-	m := join(t, ps, "reader", pairing.FleetOptions{})
-	other := join(t, ps, "other", pairing.FleetOptions{})
-	require.Eventually(t, func() bool { return len(m.fleet.Members()) == 1 && len(other.fleet.Members()) == 1 }, time.Minute, time.Millisecond)
-	var add, durable []string
-	for i := range count {
-		add = append(add, fmt.Sprintf(`{"id":"a.name.that.is.as.long.as.names.may.well.be.%08d.added"}`, i))
-		durable = append(durable, fmt.Sprintf(`"a.name.that.is.as.long.as.names.may.well.be.%08d.other"`, i))
-	}
-	session := m.fleet.Members()[0].Session
-	began := time.Now()
-	body := `{"add":[` + strings.Join(add, ",") + `],"durable":[` + strings.Join(durable, ",") + `]}`
-	require.NoError(t, ps.Publish("test.inbox.reader", forge("other", session, "list", body, "version", "9", "part", "1/1",
-		"to", sessionOf(t, other, "reader"))))
-	require.Eventually(t, func() bool { return m.fleet.Stats().Commands == count }, time.Minute, time.Millisecond)
-	require.Less(t, time.Since(began), time.Minute, "each ID was looked for among all others")
-	m.end(t)
-	other.end(t)
-	require.NoError(t, ps.Close())
-}
