@@ -34,7 +34,7 @@ type Features struct {
 	// Presence of links whose transport leads to another process. Nil: none.
 	Presence *Presence
 	// Slowness multiplies the times that the kit waits, both for what has to
-	// happen (20 s) and for timeouts that it provokes (50 ms). Default 1, which
+	// happen (a minute) and for timeouts that it provokes (50 ms). Default 1, which
 	// suits what runs in this process.
 	Slowness int
 	// Fewer divides the numbers of calls and events, where the kit makes many: 10
@@ -103,6 +103,6 @@ func groups() []group {
 }
 
 const (
-	patience = 20 * time.Second      // for what has to happen
+	patience = time.Minute           // for what has to happen
 	brief    = 50 * time.Millisecond // for timeouts that are provoked
 )
