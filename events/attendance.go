@@ -236,7 +236,7 @@ func (a *attendance) catchUp(l *bus.Link, p *acquaintance) {
 // room in the queue is told with the next. a.mu is held.
 func (a *attendance) tellPeer(l *bus.Link, p *acquaintance, in interest, w ways) {
 	n := w.distance(l)
-	if p.behind || p.told[in] == n || !l.Understands(bus.CanGroup) {
+	if p.behind || p.told[in] == n || !wantsGroups(l) {
 		return
 	}
 	if err := l.Send(bus.Envelope{Type: bus.Group, Key: in.group, Name: in.pattern, Hops: n}); err != nil {
@@ -246,6 +246,11 @@ func (a *attendance) tellPeer(l *bus.Link, p *acquaintance, in interest, w ways)
 	if p.told[in] = n; n == 0 {
 		delete(p.told, in)
 	}
+}
+
+// wantsGroups reports whether a peer is to know which groups there are: one in this process, or a fleet, that says so.
+func wantsGroups(l *bus.Link) bool {
+	return l.Understands(bus.CanGroup) && (l.SameProcess() || l.Understands(bus.Shared))
 }
 
 // ways are the two shortest ones to a listener.

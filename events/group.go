@@ -169,7 +169,7 @@ var errSpent = errors.New("it has come too far")
 // groupsFor returns what an event says about groups on a link. Beyond one that
 // leaves the process, and not to a fleet, every registry is its own.
 func groupsFor(l *bus.Link, groups *bus.GroupSet) *bus.GroupSet {
-	if l.SameProcess() || l.Understands(bus.CanGroup) {
+	if l.SameProcess() || l.Understands(dividing) {
 		return groups
 	}
 	return nil
