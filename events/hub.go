@@ -112,6 +112,9 @@ func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
 // nobody waits for the link until half of its queue is free. Private events, whose ID begins with
 // "_", stay here.
 //
+// The caller of a handler gets the events that the handler has emitted before its reply. A handler that emits on another
+// goroutine has to use its ctx, or one derived from it.
+//
 // Errors: [ErrClosed], ctx.Err(), or what is wrong with id or payload; then
 // nobody gets the event.
 func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) (err error) {
