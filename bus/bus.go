@@ -47,7 +47,8 @@ type Options struct {
 	EmitTimeout time.Duration
 	// StallTimeout is the time after which a link is closed whose peer takes nothing while something waits. Default 30 s.
 	StallTimeout time.Duration
-	// MaxMessageBytes bounds the payload of a message, in and out. Default 16 MiB.
+	// MaxMessageBytes bounds a message, in and out: its payload, its metadata and what its names have beyond 64 bytes
+	// each; see [Envelope.Size]. What comes is weighed before it is decoded. Default 16 MiB.
 	MaxMessageBytes int
 	// CloseTimeout bounds how long closing a link waits for its queue to be
 	// published and for its publisher and subscriber to end. Default 5 s.

@@ -90,6 +90,9 @@ func (e *Envelope) check() error {
 
 // fits is check without regard for the ID.
 func (e *Envelope) fits() error {
+	if err := e.named(); err != nil {
+		return fmt.Errorf("%s: %w", brief(string(e.Type)), err)
+	}
 	s, ok := e.Type.shape()
 	switch {
 	case !ok:

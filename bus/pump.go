@@ -123,7 +123,9 @@ func (l *Link) receive(m *message.Message) *Delivery {
 	d, err := l.open(m)
 	if err != nil {
 		l.Reject(d, err)
-		return nil
+		if !l.salvage(d, err) {
+			return nil
+		}
 	}
 	if l.presence != nil {
 		ok, err := l.presence.admit(d)
@@ -134,15 +136,9 @@ func (l *Link) receive(m *message.Message) *Delivery {
 			return nil
 		}
 	}
-	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
-		err := fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
-		l.Reject(d, err)
-		if d.Envelope.Type != ExecuteResponse {
-			l.refuse(d, err)
-			return nil
-		}
-		// Whoever waits for it is told, rather than left to the timeout.
-		d.Envelope.Body, d.Envelope.Fault = nil, &Fault{Code: "internal_error", Message: "reply: " + err.Error()}
+	if err != nil && d.Envelope.Fault == nil {
+		l.refuse(&d.Envelope, err)
+		return nil
 	}
 	d.Envelope.expire()
 	m.SetContext(d)
@@ -155,9 +151,13 @@ func (l *Link) receive(m *message.Message) *Delivery {
 // open finds out what m is. d is not nil. Codecs and values may be somebody else's, and a panic of theirs costs this message.
 func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 	defer l.recovered("codec", &err)
+	limit := l.bus.opts.MaxMessageBytes
 	p, ok := m.Context().(*parcel)
 	if !ok || !l.Binary() {
 		d = &Delivery{Context: l.ctx, Link: l, Message: m}
+		if n := weigh(m); n > limit && !ok {
+			return d, tooLarge("", n, limit)
+		}
 		if l.ownCodec {
 			d.Envelope, err = l.unmarshalOwn(m)
 		} else {
@@ -166,6 +166,7 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 		if err == nil {
 			err = unescapeMetadata(m.Metadata) // middleware reads it
 		}
+		d.Envelope.trim(limit)
 		return d, err
 	}
 	if !p.received.CompareAndSwap(false, true) {
@@ -178,20 +179,15 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 	switch v := d.Envelope.Value; {
 	case l.bus.readers:
 		err = unpack(m, &d.Envelope)
-	case v != nil && (!l.values || v.Size() > l.bus.opts.MaxMessageBytes):
+	case v != nil && (!l.values || d.Envelope.Size() > limit):
 		d.Envelope.encode()
 		m.Payload = message.Payload(d.Envelope.Body)
 	}
-	return d, err
-}
-
-// refuse answers a request that is not going to be looked at.
-func (l *Link) refuse(d *Delivery, err error) {
-	if d.Envelope.Type != ExecuteRequest {
-		return
+	d.Envelope.trim(limit)
+	if n := d.Envelope.Size(); err == nil && n > limit {
+		err = tooLarge("", n, limit)
 	}
-	_ = l.Send(Envelope{Type: ExecuteResponse, Thread: d.Envelope.ID,
-		Fault: &Fault{Code: "invalid_request", Message: err.Error()}})
+	return d, err
 }
 
 // dispatch runs the inbound chain. A panic in it, which can only come from

@@ -62,9 +62,9 @@ func (l *Link) relay(e *Envelope, m *message.Message) error {
 }
 
 // PostReply is Post for a reply that handler middleware has produced as m, in
-// binary form: m itself goes out where the link is binary.
+// binary form: m itself goes out where the link is binary, and it is a success.
 func (l *Link) PostReply(e Envelope, m *message.Message) error {
-	if !l.Binary() || l.parcels != nil {
+	if !l.Binary() || l.parcels != nil || e.Fault != nil {
 		return l.Post(e)
 	}
 	if m = m.Copy(); e.Free { // it is the middleware's, and about to be changed
@@ -86,8 +86,10 @@ func (l *Link) sendError(err error) error {
 // marshal makes the message of e. A codec, or a value, that panics or ends its goroutine gives an error.
 func (l *Link) marshal(e *Envelope) (m *message.Message, err error) {
 	defer l.recovered("codec", &err)
+	limit := l.bus.opts.MaxMessageBytes
+	e.trim(limit)
 	if l.parcels != nil {
-		if e.Value != nil && e.Value.Size() > l.bus.opts.MaxMessageBytes {
+		if e.Value != nil && e.Size() > limit {
 			e.encode()
 		}
 		return pack(e)
@@ -215,8 +217,8 @@ func (l *Link) tryDirect(it *outItem) (taken bool) {
 const itemOverhead = 256
 
 func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
-	if n, limit := len(m.Payload), l.bus.opts.MaxMessageBytes; n > limit {
-		return outItem{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, n, limit)
+	if n, limit := l.weight(e, m), l.bus.opts.MaxMessageBytes; n > limit {
+		return outItem{}, tooLarge("", n, limit)
 	}
 	it := outItem{msg: m, typ: e.Type, id: e.ID, size: e.size() + itemOverhead, free: e.Free, after: e.after}
 	switch e.Type {

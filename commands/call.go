@@ -170,6 +170,9 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 	if ttl <= 0 {
 		ttl = p.r.cfg.RequestTTL
 	}
+	if err := p.unreadable(id, in); err != nil {
+		return payload.Content{}, err
+	}
 	c := p.r.newCall(id, listed)
 	defer p.release(c)
 	if !p.begin(&c.exchange, bus.NewID(), time.Now().Add(ttl)) {

@@ -25,6 +25,10 @@ type peer struct {
 	lanes   [bus.MaxDepth + 1]lane
 	waiting int // guarded by mu: requests in the backlogs of all lanes
 	doubts  doubts
+	lists   asked
+
+	held      int       // guarded by mu: bytes of the requests received that are not answered
+	forwarded forwarded // guarded by mu: those that were sent on
 
 	met   bool                // guarded by r.mu: the peer has answered the handshake
 	gone  bool                // guarded by r.mu: the link has closed
@@ -79,7 +83,7 @@ func (p *peer) Receive(d *bus.Delivery) bool {
 	case bus.RegisterRequest:
 		p.registered(d)
 	case bus.ListRequest:
-		p.list(e.ID)
+		p.asked(e.ID)
 	case bus.ListResponse:
 		p.listed(d)
 	case bus.Withdraw:
@@ -116,6 +120,9 @@ func (p *peer) Closed(err error) {
 	}
 	p.waiting = 0
 	p.doubts.stop()
+	if t := p.forwarded.timer; t != nil {
+		t.Stop()
+	}
 	p.mu.Unlock()
 	out := p.out.close()
 

@@ -121,8 +121,8 @@ func (r *Registry) register(ctx context.Context, cmd *command) (err error) {
 	if id == "" {
 		return &Error{Code: InvalidRequest, Message: "register: empty command ID"}
 	}
-	if _, err := payload.Encode(&cmd.def); err != nil { // peers could never be told
-		return &Error{Code: InvalidRequest, Command: id, Message: fmt.Sprintf("register %q: definition: %v", id, err), Err: err}
+	if err := r.tellable(&cmd.def); err != nil { // else peers could never be told
+		return &Error{Code: InvalidRequest, Command: id, Message: fmt.Sprintf("register %q: definition: %v", id[:min(len(id), 64)], err), Err: err}
 	}
 	if err := ctx.Err(); err != nil {
 		return fromContext(ctx, id)
@@ -150,6 +150,20 @@ func (r *Registry) register(ctx context.Context, cmd *command) (err error) {
 	r.mu.Unlock()
 	r.converge()
 	return r.awaitAck(ctx, left, res)
+}
+
+// tellable refuses a definition that cannot be sent.
+func (r *Registry) tellable(def *bus.Definition) error {
+	body, err := payload.Encode(def)
+	if err != nil {
+		return err
+	}
+	if isPrivate(def.ID) {
+		return nil
+	}
+	limit := r.bus.Options().MaxMessageBytes
+	e := bus.Envelope{Name: def.ID, Body: body}
+	return e.Within(limit - min(listOverhead, limit/2))
 }
 
 // awaitAck waits for the router. A caller who leaves takes the registration

@@ -39,6 +39,19 @@ type Config struct {
 	// MaxBacklog bounds the requests that wait for one of those, per channel.
 	// Beyond it they are refused with an Internal error. Default 16,384.
 	MaxBacklog int
+	// MaxForwarded bounds the requests of one channel that were sent on to
+	// others and are not answered. Beyond it they are refused with an Internal
+	// error. Default 65,536.
+	//
+	// A forwarded request is kept until its caller's deadline, or for RequestTTL
+	// if that says none. Of those that have waited longer than RequestTTL the
+	// MaxBacklog newest are kept for each channel, while there is room for new
+	// ones and until Shutdown; the others end with Timeout.
+	MaxForwarded int
+	// MaxHeldBytes bounds the bytes of the requests of one channel that run,
+	// wait or were forwarded, names and metadata included. Beyond it they are
+	// refused with an Internal error; one alone always passes. Default 256 MiB.
+	MaxHeldBytes int
 	// Middleware wraps each handler and listener run, also of local calls,
 	// first element outermost, in the goroutine of the run. See docs/middleware.md.
 	Middleware []message.HandlerMiddleware
@@ -72,6 +85,7 @@ func (c *Config) check() error {
 		{"MaxInFlight", int64(c.MaxInFlight)}, {"MaxBacklog", int64(c.MaxBacklog)},
 		{"MaxCommands", int64(c.MaxCommands)}, {"MaxCommandBytes", int64(c.MaxCommandBytes)},
 		{"DedupeKeys", int64(c.DedupeKeys)}, {"QueueSize", int64(c.QueueSize)}, {"QueueBytes", int64(c.QueueBytes)},
+		{"MaxForwarded", int64(c.MaxForwarded)}, {"MaxHeldBytes", int64(c.MaxHeldBytes)},
 		{"MaxMessageBytes", int64(c.MaxMessageBytes)}, {"CloseTimeout", int64(c.CloseTimeout)},
 		{"EmitTimeout", int64(c.EmitTimeout)}, {"StallTimeout", int64(c.StallTimeout)},
 	} {
@@ -99,9 +113,10 @@ type Registry struct {
 	forwarded *bus.TTLStore       // IDs of requests forwarded, by link, for RequestTTL
 	stats     counters
 
-	table  sync.Map             // string to *command: what can be executed; read without lock, written under mu
-	router atomic.Pointer[peer] // the link to the router, nil while it is down; written under mu
-	closed atomic.Bool
+	table   sync.Map             // string to *command: what can be executed; read without lock, written under mu
+	router  atomic.Pointer[peer] // the link to the router, nil while it is down; written under mu
+	closed  atomic.Bool
+	leaving atomic.Bool // Shutdown was called: nothing overdue is waited for
 
 	calls   sync.Pool // of *call
 	workers workers
@@ -143,6 +158,12 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	if cfg.MaxCommandBytes == 0 {
 		cfg.MaxCommandBytes = 64 << 20
 	}
+	if cfg.MaxForwarded == 0 {
+		cfg.MaxForwarded = 1 << 16
+	}
+	if cfg.MaxHeldBytes == 0 {
+		cfg.MaxHeldBytes = 256 << 20
+	}
 	r := &Registry{
 		cfg: cfg, bus: b, log: b.Logger(),
 		forwarded: bus.NewTTLStore(cfg.RequestTTL, bus.TTLStoreOptions{MaxKeys: b.Options().DedupeKeys}),
@@ -183,13 +204,23 @@ func (r *Registry) Link(channel string) *bus.Link { return r.bus.Link(channel) }
 
 // Shutdown refuses new work with ChannelDisconnected, waits for running
 // handlers, calls and listeners' queues, whose own calls and events still
-// pass, and closes the registry. When ctx ends first it cancels what is left
-// and returns an error that says how much. Called from a handler it waits for
-// that handler, and so for ctx.
+// pass, and closes the registry. A request that was forwarded for another
+// registry is waited for until RequestTTL after it came, and then ends with
+// Timeout. When ctx ends first Shutdown cancels what is left and returns an
+// error that says how much. Called from a handler it waits for that handler,
+// and so for ctx.
 func (r *Registry) Shutdown(ctx context.Context) error {
+	r.leaving.Store(true)
+	r.mu.Lock()
+	peers := slices.Collect(maps.Values(r.peers))
+	r.mu.Unlock()
+	for _, p := range peers {
+		p.sweep()
+	}
 	err := r.bus.Drain(ctx)
 	if err != nil {
-		err = fmt.Errorf("shutdown: %w", err)
+		s := r.Stats()
+		err = fmt.Errorf("shutdown: %w; without an answer: %d requests from peers, %d to peers", err, s.Serving, s.Pending)
 	}
 	if cerr := r.Close(); err == nil {
 		err = cerr

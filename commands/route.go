@@ -6,16 +6,22 @@ import (
 	"time"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/payload"
 )
 
-// route is a request that was forwarded: the answer goes back to origin.
+// route is a request that was forwarded: the answer goes back to origin. It
+// keeps nothing of what was sent.
 type route struct {
 	exchange
 	serving  serving // at the origin
 	origin   *peer
 	originID string
-	settled  bool // guarded by origin.mu: answered, before it was even sent
-	counted  bool // guarded by origin.mu: as work that a drain waits for
+	cost     int       // bytes that it counts for at the origin
+	at       time.Time // when it was forwarded
+
+	older, newer *route // guarded by origin.mu: see forwarded
+	settled      bool   // guarded by origin.mu: answered, before it was even sent
+	counted      bool   // guarded by origin.mu: as work that a drain waits for
 }
 
 // requested handles an execute.command.request from the peer.
@@ -90,14 +96,24 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 		p.looped(e)
 		return
 	}
-	rt := &route{exchange: exchange{command: e.Name, listed: listed}, origin: p, originID: e.ID}
+	if err := to.unreadable(e.Name, payload.Content{Body: e.Body, Value: e.Value}); err != nil {
+		p.refuse(e.ID, err.fault())
+		return
+	}
+	now := time.Now()
+	rt := &route{exchange: exchange{command: e.Name, listed: listed}, origin: p, originID: e.ID,
+		cost: requestBytes + len(e.ID) + len(e.Name), at: now}
 	rt.owner = rt
-	rt.serving = serving{runContext: runContext{Delivery: d}, p: p, route: rt}
+	rt.serving = serving{p: p, route: rt}
 	expires := e.Expires
 	if expires.IsZero() {
-		expires = time.Now().Add(p.r.cfg.RequestTTL)
+		expires = now.Add(p.r.cfg.RequestTTL)
 	}
-	if p.serves(e.ID) {
+	switch p.roomToForward(rt) {
+	case moot:
+		return
+	case overloaded:
+		p.overloaded(e.ID, fmt.Sprintf("%d forwarded requests wait for answers already", p.r.cfg.MaxForwarded))
 		return
 	}
 	if !to.begin(&rt.exchange, p.r.forwardID(to, e.ID), expires) {
@@ -116,21 +132,16 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 	}
 }
 
-// serves reports whether a request with that ID is being served, or whether
-// nothing is any more, because the link has closed.
-func (p *peer) serves(id string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.closed || p.in[id] != nil
-}
-
 // enter notes a request that is about to be forwarded. False if that is moot:
 // the link to the caller has closed, or the one to the command has.
 func (p *peer) enter(s *serving) bool {
 	p.mu.Lock()
 	closed, settled := p.closed, s.route.settled
 	if !closed && !settled {
-		p.in[s.Envelope.ID] = s
+		p.in[s.route.originID] = s
+		p.forwarded.push(s.route)
+		p.held += s.route.cost
+		p.sweepLater()
 		p.r.bus.Begin() // until settle or leave
 		s.route.counted = true
 	}
@@ -164,6 +175,7 @@ func (rt *route) settle(o outcome) {
 	if s := p.in[rt.originID]; s != nil && s.route == rt {
 		delete(p.in, rt.originID)
 	}
+	p.unlist(rt)
 	p.mu.Unlock()
 	if counted {
 		defer p.r.bus.End() // also when the publisher ends the goroutine
@@ -187,6 +199,9 @@ func (rt *route) leave() {
 	if !rt.to.out.drop(&rt.exchange) {
 		return
 	}
+	rt.origin.mu.Lock()
+	rt.origin.unlist(rt)
+	rt.origin.mu.Unlock()
 	rt.to.cancelled(rt.id)
 	if rt.counted {
 		rt.origin.r.bus.End()

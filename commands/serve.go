@@ -16,6 +16,7 @@ type serving struct {
 	p      *peer
 	lane   *lane
 	cmd    *command // the local command; nil when forwarded
+	cost   int      // guarded by p.mu: bytes that it counts for; of one that is served here
 	route  *route   // where it was forwarded to; nil when served here
 	result result   // what the handler gave
 
@@ -35,14 +36,13 @@ type lane struct {
 // admit runs the request's handler in a goroutine of its own, or lets it wait
 // for one that ends, or refuses it. It runs on the pump.
 func (p *peer) admit(d *bus.Delivery, cmd *command) {
-	s := &serving{runContext: runContext{Delivery: d}, p: p, cmd: cmd, lane: &p.lanes[d.Envelope.Depth]}
+	s := &serving{runContext: runContext{Delivery: d}, p: p, cmd: cmd, lane: &p.lanes[d.Envelope.Depth], cost: requestBytes + d.Envelope.Size()}
 	s.deadline = d.Envelope.Expires
 	switch p.place(s) {
 	case running:
 		p.r.workers.start(s)
 	case overloaded:
-		p.r.stats.refused.Add(1)
-		s.refuse(&bus.Fault{Code: string(Internal), Message: fmt.Sprintf("overloaded: %d requests are waiting already", p.r.cfg.MaxBacklog)})
+		p.overloaded(s.Envelope.ID, fmt.Sprintf("%d requests are waiting already, or all hold %d bytes", p.r.cfg.MaxBacklog, p.r.cfg.MaxHeldBytes))
 	}
 }
 
@@ -66,6 +66,8 @@ func (p *peer) place(s *serving) placement {
 	}
 	got := running
 	switch {
+	case p.tooMuch(s.cost):
+		return overloaded
 	case s.lane.running < p.r.cfg.MaxInFlight:
 		s.lane.running++
 	case p.waiting < p.r.cfg.MaxBacklog:
@@ -76,8 +78,19 @@ func (p *peer) place(s *serving) placement {
 		return overloaded
 	}
 	p.in[id] = s
+	p.held += s.cost
 	p.r.bus.Begin()
 	return got
+}
+
+// tooMuch reports whether a request of that many bytes is more than may be held
+// at once: one alone always may. p.mu is held.
+func (p *peer) tooMuch(cost int) bool { return p.held > 0 && p.held+cost > p.r.cfg.MaxHeldBytes }
+
+// unhold counts the bytes of s out, once. p.mu is held.
+func (p *peer) unhold(s *serving) {
+	p.held -= s.cost
+	s.cost = 0
 }
 
 // run serves s, and returns what has come to wait for its place meanwhile.
@@ -85,7 +98,7 @@ func (s *serving) run() (next *serving) {
 	exited := true // by runtime.Goexit in a handler, unless cleared
 	defer func() {
 		s.p.r.bus.End()
-		next = s.p.next(s.lane)
+		next = s.p.next(s)
 		if exited && next != nil {
 			s.p.r.workers.start(next)
 		}
@@ -95,10 +108,13 @@ func (s *serving) run() (next *serving) {
 	return nil
 }
 
-// next takes the first of the lane's backlog, or frees the place.
-func (p *peer) next(l *lane) *serving {
+// next takes the first of the backlog of the lane in which one has ended, or
+// frees the place.
+func (p *peer) next(ended *serving) *serving {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.unhold(ended)
+	l := ended.lane
 	for len(l.backlog) > 0 {
 		s := l.backlog[0]
 		l.backlog[0] = nil
@@ -154,12 +170,13 @@ func (s *serving) finished() bool {
 	if s.p.in[s.Envelope.ID] == s {
 		delete(s.p.in, s.Envelope.ID)
 	}
+	if !s.gone { // else it holds its bytes until the run has ended
+		s.p.unhold(s)
+	}
 	return !s.gone && !s.p.closed
 }
 
 // refuse answers a request that is not going to be served.
-func (s *serving) refuse(f *bus.Fault) { s.p.refuse(s.Envelope.ID, f) }
-
 func (p *peer) refuse(id string, f *bus.Fault) {
 	p.answer(bus.Envelope{Type: bus.ExecuteResponse, Thread: id, Fault: f, Free: true})
 }
@@ -179,6 +196,7 @@ func (p *peer) cancel(id string) {
 	if s.queued {
 		s.lane.forget()
 		p.waiting--
+		p.unhold(s)
 		p.r.bus.End()
 	}
 	p.mu.Unlock()

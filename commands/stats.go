@@ -7,7 +7,7 @@ import (
 )
 
 type counters struct {
-	late, refused, forwarded, loops, conflicts, evicted, tooMany, replaced, panics atomic.Uint64
+	late, refused, overdue, unlisted, forwarded, loops, conflicts, evicted, tooMany, replaced, panics atomic.Uint64
 }
 
 // Stats is a snapshot of what a registry holds and has counted.
@@ -18,14 +18,17 @@ type Stats struct {
 	Remote   int // commands reached through channels
 	Pending  int // requests sent or forwarded that wait for an answer
 	Serving  int // requests received that are not answered yet
+	Held     int // bytes of those, and of handlers whose caller has left; see Config.MaxHeldBytes
 	Waiting  int // of those: in the backlog, because MaxInFlight handlers run
 	Reserved int // registrations that wait for the router
 
 	Unsynced    int // public commands, served here or registered by children, that the router has not acknowledged; 0 for a root
 	Conflicting int // of those: refused because another registry has the ID; they are tried again, every 4 s at least
 
+	Unlisted  uint64 // requests for the list of commands that were dropped, because others of that peer waited already
 	Forwarded uint64 // requests sent on for other registries
-	Refused   uint64 // requests refused because the backlog was full
+	Refused   uint64 // requests refused because MaxBacklog, MaxForwarded or MaxHeldBytes was reached
+	Overdue   uint64 // forwarded requests given up after RequestTTL, for want of room or to shut down
 	Loops     uint64 // requests ended because they went in a circle
 	Late      uint64 // replies that nobody waited for
 	Conflicts uint64 // commands that a peer listed and that another owns, or that the router refused because another has the ID
@@ -42,6 +45,8 @@ func (r *Registry) Stats() Stats {
 		Bus:       r.bus.Stats(),
 		Forwarded: r.stats.forwarded.Load(),
 		Refused:   r.stats.refused.Load(),
+		Overdue:   r.stats.overdue.Load(),
+		Unlisted:  r.stats.unlisted.Load(),
 		Loops:     r.stats.loops.Load(),
 		Late:      r.stats.late.Load(),
 		Conflicts: r.stats.conflicts.Load(),
@@ -71,6 +76,7 @@ func (r *Registry) Stats() Stats {
 		p.mu.Lock()
 		s.Serving += len(p.in)
 		s.Waiting += p.waiting
+		s.Held += p.held
 		p.mu.Unlock()
 	}
 	return s

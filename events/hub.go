@@ -155,15 +155,17 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 		return fmt.Errorf("emit %q: %w", id, ErrClosed)
 	}
 	limit := h.bus.Options().MaxMessageBytes
-	if content.Value != nil && content.Value.Size() > limit {
+	e := bus.Envelope{Name: id, Body: content.Body, Value: content.Value, Metadata: bus.MetadataFrom(ctx)}
+	if e.Value != nil && e.Size() > limit {
 		content = payload.Content{Body: content.JSON()}
+		e.Body, e.Value = content.Body, nil
 	}
-	if n := len(content.Body); n > limit {
-		return fmt.Errorf("emit %q: %w: %d bytes, the limit is %d", id, bus.ErrTooLarge, n, limit)
+	if err := e.Within(limit); err != nil {
+		return fmt.Errorf("emit %q: %w", id[:min(len(id), 64)], err)
 	}
 	self, _ := ctx.Value(listenerKey{}).(*Listener) // before anything is locked: a context is user code
 	cause := h.bus.Cause(ctx)
-	ev := &event{name: id, content: content, depth: int32(min(depth, maxDepth-1)), metadata: bus.MetadataFrom(ctx)}
+	ev := &event{name: id, content: content, depth: int32(min(depth, maxDepth-1)), metadata: e.Metadata}
 	if isPrivate(id) {
 		ev.id = bus.NewID() // it uses up none of those that peers wait for
 	}

@@ -1,0 +1,137 @@
+package bus
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+const (
+	// MaxIDBytes bounds each of the names in a message: its ID and the thread,
+	// the command or event, the key, what it is to bring about, and the
+	// keys of its metadata.
+	MaxIDBytes = 64 << 10
+	// MaxFaultBytes bounds the text of a failure; what is longer is cut, at the
+	// end of a character. Where an eighth of Options.MaxMessageBytes is less,
+	// that is the bound.
+	MaxFaultBytes = 16 << 10
+)
+
+// What a message may have for nothing, since a link needs it for each: names up
+// to a length, and metadata of leat's own, of which there is a dozen.
+const (
+	freeName    = 64
+	freeKey     = 32
+	freeEntries = 32
+)
+
+// Size is what the envelope weighs against Options.MaxMessageBytes: its body,
+// metadata and failure, and of each name what exceeds 64 bytes. Of a Value it
+// is the bound that the value gives.
+func (e *Envelope) Size() int {
+	n := len(e.Body)
+	if e.Value != nil {
+		n += e.Value.Size()
+	}
+	for _, name := range [...]string{e.ID, e.Thread, e.Name, e.Key, e.Once} {
+		n += max(0, len(name)-freeName)
+	}
+	if e.Fault != nil {
+		n += len(e.Fault.Code) + len(e.Fault.Message)
+	}
+	if e.Groups != nil {
+		for _, g := range *e.Groups {
+			n += len(g) + 1
+		}
+	}
+	for k, v := range e.Metadata {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+// weigh returns what a message weighs that is no parcel: as Size, but as it is
+// on the wire, and without a look at what it says.
+func weigh(m *message.Message) int {
+	n, own := len(m.Payload), 0
+	for k, v := range m.Metadata {
+		if own++; strings.HasPrefix(k, keyPrefix) && own <= freeEntries {
+			n += max(0, len(k)-freeKey) + max(0, len(v)-freeName)
+			continue
+		}
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+// weight returns what e weighs, which goes out as m.
+func (l *Link) weight(e *Envelope, m *message.Message) int {
+	if l.parcels != nil {
+		return e.Size()
+	}
+	return weigh(m)
+}
+
+// Within returns an error that wraps [ErrTooLarge] if e weighs more than limit,
+// or has a name longer than [MaxIDBytes].
+func (e *Envelope) Within(limit int) error {
+	if n := e.Size(); n > limit {
+		return tooLarge("", n, limit)
+	}
+	return e.named()
+}
+
+// named refuses names that are too long.
+func (e *Envelope) named() error {
+	if len(e.ID)|len(e.Thread)|len(e.Name)|len(e.Key)|len(e.Once) > MaxIDBytes || e.Metadata != nil {
+		return e.misnamed()
+	}
+	return nil
+}
+
+func (e *Envelope) misnamed() error {
+	for _, f := range [...]struct{ what, name string }{
+		{"ID", e.ID}, {"thread", e.Thread}, {"name", e.Name}, {"key", e.Key}, {"once", e.Once},
+	} {
+		if n := len(f.name); n > MaxIDBytes {
+			return tooLarge(f.what+" of ", n, MaxIDBytes)
+		}
+	}
+	for k := range e.Metadata {
+		if n := len(k); n > MaxIDBytes {
+			return tooLarge("metadata key of ", n, MaxIDBytes)
+		}
+	}
+	return nil
+}
+
+func tooLarge(what string, n, limit int) error {
+	return fmt.Errorf("%w: %s%d bytes, the limit is %d", ErrTooLarge, what, n, limit)
+}
+
+// trim cuts the text of a failure, of which other envelopes may have the same.
+func (e *Envelope) trim(limit int) {
+	limit = min(MaxFaultBytes, limit/8) // JSON makes up to six bytes of one
+	if e.Fault == nil || len(e.Fault.Message) <= limit {
+		return
+	}
+	f := *e.Fault
+	f.Message = cut(f.Message, limit)
+	e.Fault = &f
+}
+
+const ellipsis = "..."
+
+// cut returns at most limit bytes of a text, and says so at the end.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	n := max(0, limit-len(ellipsis))
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + ellipsis[:min(limit, len(ellipsis))]
+}
