@@ -188,8 +188,9 @@ func (rt *route) settle(o outcome) {
 	case o.fault != nil:
 		e.Fault = spellable(o.fault)
 	}
+	denied := e.Fault != nil && e.Fault.Unrouted && Code(e.Fault.Code) == NotFound // the fault is the peer's once it is sent
 	p.answer(e)
-	if e.Fault != nil && e.Fault.Unrouted && Code(e.Fault.Code) == NotFound {
+	if denied {
 		p.denied(rt.command)
 	}
 }
