@@ -153,7 +153,7 @@ func TestRule15AnEventOfAHandlerIsAcceptedBeforeItsReply(t *testing.T) {
 func shut(t *testing.T, r *commands.Registry, features bus.Features) (*stranger, *valve) {
 	s := &stranger{t: t, sent: make(chan bus.Envelope, 1<<15), in: make(chan *message.Message), end: make(chan struct{})}
 	v := &valve{Publisher: s}
-	s.Link = attach(t, r, &bus.Channel{ID: "peer", Publisher: v, Out: "o", Subscriber: s, In: "i"})
+	s.Link = attach(t, r, &bus.Channel{ID: "peer", Publisher: v, Out: "o", Subscriber: s, In: "i", Local: true})
 	hello := s.wants(bus.ListRequest)
 	s.say(bus.Envelope{ID: "list", Type: bus.ListResponse, Thread: hello.ID, Body: []byte("[]"), Features: features})
 	await(t, s.Link.Ready())
