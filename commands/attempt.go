@@ -203,9 +203,9 @@ func (up *uplink) settled(a *attempt, err *Error, here bool) {
 	switch {
 	case here: // it may have taken it, or take it yet
 	case err.Code == DuplicateCommand:
-		c.acked, c.told = nil, false
+		c.acked, c.told = nil, a.twice // the router may take the second one yet
 	default:
-		c.told = a.was
+		c.told = a.was || a.twice
 	}
 	if err.Code == InvalidRequest {
 		c.refused = a.cmd
