@@ -35,11 +35,11 @@ func (e *Envelope) Size() int {
 	if e.Value != nil {
 		n += e.Value.Size()
 	}
-	for _, name := range [...]string{e.ID, e.Thread, e.Name, e.Key, e.Once} {
+	for _, name := range [...]string{e.ID, e.Thread, e.Name, e.Key, e.Once, e.Path} {
 		n += max(0, len(name)-freeName)
 	}
-	if e.Fault != nil {
-		n += len(e.Fault.Code) + len(e.Fault.Message)
+	if f := e.Fault; f != nil {
+		n += len(f.Code) + len(f.Message) + len(f.Reason) + len(f.Details)
 	}
 	if e.Groups != nil {
 		for _, g := range *e.Groups {

@@ -213,14 +213,15 @@ func (l *Link) tryDirect(it *outItem) (taken bool) {
 	return taken
 }
 
-// itemOverhead is what a message costs beside its contents, about.
+// itemOverhead is what a message costs besides its weight, about: names of usual lengths, and the queue's own.
 const itemOverhead = 256
 
 func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
-	if n, limit := l.weight(e, m), l.bus.opts.MaxMessageBytes; n > limit {
+	n, limit := l.weight(e, m), l.bus.opts.MaxMessageBytes
+	if n > limit {
 		return outItem{}, tooLarge("", n, limit)
 	}
-	it := outItem{msg: m, typ: e.Type, id: e.ID, size: e.size() + itemOverhead, free: e.Free, after: e.after}
+	it := outItem{msg: m, typ: e.Type, id: e.ID, size: n + itemOverhead, free: e.Free, after: e.after}
 	switch e.Type {
 	default:
 		it.kind = answers
@@ -232,21 +233,6 @@ func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
 		l.bus.loose.Add(1)
 	}
 	return it, nil
-}
-
-// size is the number of bytes of what the envelope says, about.
-func (e *Envelope) size() int {
-	n := len(e.Body) + len(e.ID) + len(e.Thread) + len(e.Name) + len(e.Key) + len(e.Once) + len(e.Path)
-	if e.Value != nil {
-		n += e.Value.Size()
-	}
-	if e.Fault != nil {
-		n += len(e.Fault.Message) + len(e.Fault.Reason) + len(e.Fault.Details)
-	}
-	for k, v := range e.Metadata {
-		n += len(k) + len(v)
-	}
-	return n
 }
 
 // Drop counts an event that could not be sent, and logs it once in a while: in

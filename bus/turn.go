@@ -119,7 +119,7 @@ type Turn struct {
 
 // Wait queues up for room to send a request of that size, or to be told that the link has closed.
 func (l *Link) Wait(e Envelope) Turn {
-	return Turn{l, l.out.queueUp(outItem{typ: ExecuteRequest, size: e.size() + itemOverhead})}
+	return Turn{l, l.out.queueUp(outItem{typ: ExecuteRequest, size: e.Size() + itemOverhead})}
 }
 
 // Come is closed when it is time to Post, or to Leave.

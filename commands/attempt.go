@@ -85,7 +85,7 @@ func (up *uplink) next() (*claim, *attempt) {
 		}
 		c.ready = false
 		want := up.wanted(c.id)
-		if c.dead || want == nil || c.attempt != nil || c.index > 0 || want.same(c.acked) || want.same(c.refused) {
+		if c.dead || want == nil || c.attempt != nil || c.scheduled() || want.same(c.acked) || want.same(c.refused) {
 			continue
 		}
 		a := &attempt{exchange: exchange{command: c.id}, up: up, claim: c, cmd: want, was: c.told, sent: time.Now()}

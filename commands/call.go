@@ -179,7 +179,7 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 		c.over = true
 		return payload.Content{}, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}
-	expires := c.deadline
+	expires := c.at
 	if at, limited := ctx.Deadline(); limited && at.Before(expires) {
 		expires = at
 	}

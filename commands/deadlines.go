@@ -1,86 +1,47 @@
 package commands
 
-import (
-	"container/heap"
-	"time"
-)
+import "time"
 
 // deadlines ends what waits too long: one heap and one timer for many requests,
 // so that a call costs no timer of its own and an idle registry still times
 // out. All of it is guarded by its owner's mu.
 type deadlines struct {
-	heap  exchangeHeap
-	fire  func()      // the timer's function
-	timer *time.Timer // fires at armed
-	armed time.Time   // zero when the timer is not running
+	waiting schedule[*exchange]
+	alarm   alarm
+	fire    func() // the alarm's function
 }
 
-// add makes ex expire at its deadline, unless it is removed before.
+// add makes ex expire at its time, unless it is removed before.
 func (d *deadlines) add(ex *exchange) {
-	heap.Push(&d.heap, ex)
-	if ex.index == 1 && (d.armed.IsZero() || ex.deadline.Before(d.armed)) {
-		d.arm(ex.deadline)
+	d.waiting.add(ex)
+	if ex.index == 1 {
+		d.alarm.set(ex.at, d.fire)
 	}
 }
 
-// remove forgets ex. The timer is left alone: it finds nothing due, and arms
-// itself for whatever is first then.
-func (d *deadlines) remove(ex *exchange) {
-	if ex.index > 0 {
-		heap.Remove(&d.heap, ex.index-1)
-	}
-}
+// remove forgets ex. The alarm is left alone: it finds nothing due, and is set
+// to whatever is first then.
+func (d *deadlines) remove(ex *exchange) { d.waiting.remove(ex) }
 
-func (d *deadlines) arm(at time.Time) {
-	d.armed = at
-	if wait := time.Until(at); d.timer == nil {
-		d.timer = time.AfterFunc(wait, d.fire)
-	} else {
-		d.timer.Reset(wait)
-	}
-}
-
-// due removes and returns what has expired, and arms the timer for the rest.
+// due removes and returns what has expired, and sets the alarm for the rest.
 func (d *deadlines) due() (expired []*exchange) {
-	d.armed = time.Time{}
-	for now := time.Now(); len(d.heap) > 0 && !d.heap[0].deadline.After(now); {
-		expired = append(expired, heap.Pop(&d.heap).(*exchange))
+	d.alarm.fired()
+	now := time.Now()
+	for {
+		ex, ok := d.waiting.takeDue(now)
+		if !ok {
+			break
+		}
+		expired = append(expired, ex)
 	}
-	if len(d.heap) > 0 {
-		d.arm(d.heap[0].deadline)
+	if len(d.waiting) > 0 {
+		d.alarm.set(d.waiting.next(), d.fire)
 	}
 	return expired
 }
 
 // stop ends the timer.
 func (d *deadlines) stop() {
-	d.heap = nil
-	if d.timer != nil {
-		d.timer.Stop()
-	}
-}
-
-// exchangeHeap orders by deadline. index is position+1, so that 0 is "not in it".
-type exchangeHeap []*exchange
-
-func (h exchangeHeap) Len() int           { return len(h) }
-func (h exchangeHeap) Less(i, j int) bool { return h[i].deadline.Before(h[j].deadline) }
-func (h exchangeHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i+1, j+1
-}
-
-func (h *exchangeHeap) Push(x any) {
-	ex := x.(*exchange)
-	*h = append(*h, ex)
-	ex.index = len(*h)
-}
-
-func (h *exchangeHeap) Pop() any {
-	old := *h
-	ex := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	ex.index = 0
-	return ex
+	d.waiting = nil
+	d.alarm.stop()
 }

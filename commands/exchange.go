@@ -2,7 +2,6 @@ package commands
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -15,13 +14,12 @@ import (
 // exactly once: by the reply, the deadline, the caller who leaves, a failed
 // send, or the end of the link.
 type exchange struct {
-	id       string    // on the wire
-	command  string    // the command's ID
-	to       *peer     // the link it was sent on; only a reply from there counts
-	deadline time.Time // when it expires
-	index    int       // guarded by its pendingPart's mu: place in the heap, 0 when not in it
-	listed   bool      // it was sent to the command's owner, not to the router
-	owner    settler
+	id      string // on the wire
+	command string // the command's ID
+	to      *peer  // the link it was sent on; only a reply from there counts
+	slot           // its deadline; guarded by its pendingPart's mu
+	listed  bool   // it was sent to the command's owner, not to the router
+	owner   settler
 }
 
 // settler is what waits for the answer: a call made here, a request forwarded

@@ -85,9 +85,6 @@ func TestRule23ABurstOfRepliesLosesNoCallAndNoLink(t *testing.T) {
 }
 
 func TestRule23ThirtyThousandCallsThroughARelay(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
 	const n = 30_000
 	relay := newRegistry(t, commands.Config{ID: "relay", MaxBacklog: n})
 	caller := newRegistry(t, commands.Config{ID: "caller", RouterChannel: "relay"})

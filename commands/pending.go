@@ -85,18 +85,6 @@ func (part *pendingPart) remove(ex *exchange) {
 	part.deadlines.remove(ex)
 }
 
-// each calls fn for all. A lock is held: fn must not block.
-func (p *pending) each(fn func(*exchange)) {
-	for i := range p {
-		part := &p[i]
-		part.mu.Lock()
-		for _, ex := range part.byID {
-			fn(ex)
-		}
-		part.mu.Unlock()
-	}
-}
-
 // len returns how many there are.
 func (p *pending) len() (n int) {
 	for i := range p {
@@ -137,7 +125,7 @@ func (p *pending) close() (left []*exchange) {
 }
 
 // expire settles the exchanges whose deadline has passed, and tells the peer
-// that nobody waits for them any more. It is the timer's function.
+// that nobody waits for them any more. It is the alarm's function.
 func (part *pendingPart) expire() {
 	part.mu.Lock()
 	expired := part.deadlines.due()
@@ -154,6 +142,6 @@ func (part *pendingPart) expire() {
 // begin makes ex wait for the answer, under id or a fresh one if that is in
 // use. It fails once the link has closed.
 func (p *peer) begin(ex *exchange, id string, deadline time.Time) bool {
-	ex.to, ex.deadline = p, deadline
+	ex.to, ex.at = p, deadline
 	return p.out.add(ex, id)
 }

@@ -1,7 +1,6 @@
 package commands
 
 import (
-	"container/heap"
 	"slices"
 	"time"
 )
@@ -30,8 +29,8 @@ func (up *uplink) retry(c *claim, err *Error) {
 	c.tries++
 	up.retries.remove(c)
 	c.at = time.Now().Add(pause)
-	heap.Push(&up.retries, c)
-	up.arm(up.retries[0].at)
+	up.retries.add(c)
+	up.arm(up.retries.next())
 }
 
 // retryNow tries n of those that wait to be tried again. r.mu is held.
@@ -109,20 +108,14 @@ func (up *uplink) answered(a *attempt) {
 	}
 }
 
-// arm makes the timer fire at a time, unless it fires earlier anyway. r.mu is held.
+// arm makes tick run at a time, unless it runs earlier anyway. r.mu is held.
 func (up *uplink) arm(at time.Time) {
-	if up.closed || !up.armed.IsZero() && !at.Before(up.armed) {
-		return
-	}
-	up.armed = at
-	if wait := time.Until(at); up.timer == nil {
-		up.timer = time.AfterFunc(wait, up.tick)
-	} else {
-		up.timer.Reset(wait)
+	if !up.closed {
+		up.alarm.set(at, up.tick)
 	}
 }
 
-// tick is the timer's function.
+// tick is the alarm's function.
 func (up *uplink) tick() {
 	r := up.r
 	r.mu.Lock()
@@ -130,19 +123,18 @@ func (up *uplink) tick() {
 		r.mu.Unlock()
 		return
 	}
-	up.armed = time.Time{}
+	up.alarm.fired()
 	now := time.Now()
 	for range retryBatch {
-		if len(up.retries) == 0 || up.retries[0].at.After(now) {
+		c, ok := up.retries.takeDue(now)
+		if !ok {
 			break
 		}
-		c := up.retries[0]
-		up.retries.remove(c)
 		up.consider(c)
 	}
 	up.probe(now)
 	if len(up.retries) > 0 {
-		next := up.retries[0].at
+		next := up.retries.next()
 		if next.Before(now) {
 			next = now.Add(retryPause)
 		}
@@ -150,36 +142,4 @@ func (up *uplink) tick() {
 	}
 	r.mu.Unlock()
 	r.converge()
-}
-
-// retries orders claims by the time when they are tried again.
-type retries []*claim
-
-func (h retries) Len() int           { return len(h) }
-func (h retries) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h retries) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i+1, j+1
-}
-
-// Push and Pop are for package heap.
-func (h *retries) Push(x any) {
-	c := x.(*claim)
-	*h = append(*h, c)
-	c.index = len(*h)
-}
-
-func (h *retries) Pop() any {
-	old := *h
-	c := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	c.index = 0
-	return c
-}
-
-func (h *retries) remove(c *claim) {
-	if c.index > 0 {
-		heap.Remove(h, c.index-1)
-	}
 }

@@ -27,10 +27,9 @@ type uplink struct {
 	again     []*attempt            // of those: to be sent once more
 	heard     time.Time             // when the router last answered one, or was sent one when there were none
 	stalls    int                   // how often it was asked again since
-	retries   retries
-	conflicts int // claims that the router has refused because another has the ID
-	timer     *time.Timer
-	armed     time.Time // when the timer fires; zero: it does not
+	retries   schedule[*claim]      // claims to be tried again
+	conflicts int                   // claims that the router has refused because another has the ID
+	alarm     alarm
 }
 
 // maxWindow bounds the registrations under way at once, so that a registry
@@ -50,8 +49,7 @@ type claim struct {
 
 	ready, leaving, dead bool // in these queues; not in claims any more
 
-	at    time.Time // in retries: when it is tried again
-	index int       // in retries: position+1; 0: not in it
+	slot // in retries: when it is tried again
 }
 
 // waiter is a child's registration that is answered when the router has.
@@ -151,7 +149,7 @@ func (up *uplink) consider(c *claim) {
 		up.answer(c, want, nil)
 	case want.same(c.refused):
 		up.answer(c, want, c.failed)
-	case c.index == 0 && !c.ready:
+	case !c.scheduled() && !c.ready:
 		c.ready = true
 		up.ready.push(c)
 	}
@@ -159,7 +157,7 @@ func (up *uplink) consider(c *claim) {
 
 // hurry tries at once what waits to be tried again.
 func (up *uplink) hurry(id string) {
-	if c := up.claims[id]; c != nil && c.index > 0 {
+	if c := up.claims[id]; c != nil && c.scheduled() {
 		up.retries.remove(c)
 		up.consider(c)
 	}
@@ -256,9 +254,7 @@ func (up *uplink) resend() {
 func (up *uplink) close(cause error) {
 	r := up.r
 	up.closed = true
-	if up.timer != nil {
-		up.timer.Stop()
-	}
+	up.alarm.stop()
 	for id, c := range up.claims {
 		err := disconnected(id, up.to.link.ID(), cause)
 		if res := r.reserved[id]; res == nil || res.done == nil && !res.child.tells() {

@@ -22,7 +22,7 @@ func Check(reason string, details []byte) error {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
 		default:
-			return fmt.Errorf("the reason of an error, %q, has something else than letters, digits, -, _ and .", reason)
+			return fmt.Errorf("the reason of an error, %q, has characters other than letters, digits, '-', '_' and '.'", reason)
 		}
 	}
 	if len(details) > MaxDetails {
