@@ -58,8 +58,11 @@ func (o RepliesOptions) withDefaults() (RepliesOptions, error) {
 	if o.Lease == 0 {
 		o.Lease = DefaultReplyLease
 	}
-	if o.TTL < time.Millisecond || o.Lease < time.Millisecond { // which is what Redis counts in
-		return o, errors.New("TTL or Lease below 1 ms")
+	if o.TTL < time.Millisecond { // which is what Redis counts in
+		return o, fmt.Errorf("RepliesOptions.TTL is %v, at least 1 ms", o.TTL)
+	}
+	if o.Lease < time.Millisecond {
+		return o, fmt.Errorf("RepliesOptions.Lease is %v, at least 1 ms", o.Lease)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -13,6 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/internal/logging"
+	"github.com/leatbus/leat/internal/option"
 )
 
 // Options configures a [Bus]. The zero value works.
@@ -57,6 +58,16 @@ type Options struct {
 	// panics. Values are cut at 1 KiB, and what does not print is escaped. Of lines with one text, 16 go through at once
 	// and one each second after that, for each link; "suppressed" says how many did not. Default slog.Default().
 	Logger *slog.Logger
+}
+
+func (o *Options) check() error {
+	return option.NotNegative("Options", []option.Number{
+		{Field: "RequestTTL", Value: int64(o.RequestTTL)}, {Field: "EventTTL", Value: int64(o.EventTTL)},
+		{Field: "DedupeKeys", Value: int64(o.DedupeKeys)}, {Field: "MaxMessageBytes", Value: int64(o.MaxMessageBytes)},
+		{Field: "QueueSize", Value: int64(o.QueueSize)}, {Field: "QueueBytes", Value: int64(o.QueueBytes)},
+		{Field: "EmitTimeout", Value: int64(o.EmitTimeout)}, {Field: "StallTimeout", Value: int64(o.StallTimeout)},
+		{Field: "CloseTimeout", Value: int64(o.CloseTimeout)},
+	}...)
 }
 
 func (o Options) withDefaults() Options {
@@ -149,8 +160,11 @@ type FeatureReceiver interface {
 	Learned()
 }
 
-// New returns a bus without links. It has no goroutine of its own.
+// New returns a bus without links. It has no goroutine of its own. It panics if a number in o is negative.
 func New(o Options) *Bus {
+	if err := o.check(); err != nil {
+		panic("bus: New: " + err.Error())
+	}
 	o = o.withDefaults()
 	b := &Bus{
 		opts:    o,

@@ -5,21 +5,21 @@ import (
 	"runtime"
 )
 
-// An event that a handler has emitted is accepted by the peer before the handler's reply, while a reply passes all other
-// events. So it has to be known of each run whether it has emitted, or a run that it has waited for.
+// A peer accepts the events of a handler's run before the reply of that run, while a reply passes all other events. So a
+// link has to know of each run whether it has emitted an event, or has waited for another run that did.
 //
-// What is emitted with the run's ctx, or one derived from it, on whatever goroutine, is noted there. What is emitted with
-// another one on the goroutine of a run is taken for an event of every run that goes on at the time: which one it is of is not
-// known. All else is no run's. A reply says on the wire whether its run has emitted nothing (Envelope.Free): registries on its way
-// keep all others behind the events that they have received before.
+// An event that is emitted with the run's ctx, or one derived from it, is noted in that run, whatever the goroutine. An event
+// that is emitted with another ctx on the goroutine of a run counts for every run that goes on at the time, since its own is
+// not known. All other events belong to no run. A reply says on the wire whether its run has emitted nothing
+// (Envelope.Free): registries on its way keep all other replies behind the events that they have received before.
 
-// Cause is what may have emitted an event: the run of a handler, or something that is not known.
+// Cause is the origin of an event that is about to be emitted: the run of a handler, or something that is not known.
 type Cause struct {
 	bus *Bus
 	run *Delivery // nil: not known
 }
 
-// Cause returns the run that ctx belongs to, if it belongs to one.
+// Cause returns the origin of what is emitted with ctx: the run whose context ctx is, or is derived from, if there is one.
 func (b *Bus) Cause(ctx context.Context) Cause {
 	d, ok := DeliveryFrom(ctx)
 	if !ok || d.Envelope.Type != ExecuteRequest {
@@ -28,7 +28,8 @@ func (b *Bus) Cause(ctx context.Context) Cause {
 	return Cause{b, d}
 }
 
-// Emitted notes that an event was queued for peers. To be called before the emitter goes on, on its goroutine.
+// Emitted notes that an event of this origin was queued for peers. An emitter calls it on its own goroutine, before it
+// returns to the code that has emitted.
 func (c Cause) Emitted() {
 	switch {
 	case c.run != nil:
@@ -72,8 +73,9 @@ func (d *Delivery) emitted(number uint64) {
 	}
 }
 
-// Begin notes that the handler of a request begins to run, on the current goroutine. All such goroutines have to be started with
-// the same function, which does nothing else. Each Begin needs an End.
+// Begin notes that the handler of a request begins to run on the current goroutine. A layer starts all goroutines that run
+// handlers with one function, which nothing else is started with: by that function [Cause.Emitted] tells them from others.
+// Each Begin needs an End, on the same goroutine.
 func (d *Delivery) Begin() {
 	b := d.Link.bus
 	if b.runRoot.Load() == 0 {
@@ -83,10 +85,11 @@ func (d *Delivery) Begin() {
 	d.loose = b.loose.Load()
 }
 
-// End notes that it has returned.
+// End notes that the handler has returned.
 func (d *Delivery) End() { d.Link.runs.Add(-1) }
 
-// Follow says in e, the reply of the run, what it must not pass.
+// Follow marks e, the reply of the run, with the events that it must not pass. To be called after the last event of the
+// run, and before e is sent.
 func (d *Delivery) Follow(e *Envelope) {
 	e.after = d.after.Load()
 	if d.Link.bus.loose.Load() != d.loose {

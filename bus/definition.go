@@ -40,8 +40,8 @@ func mustType[T any]() *payload.Type {
 	return t
 }
 
-// Check says what is wrong with a definition: it has no ID, or a schema that is none: that is an object, a boolean, or null for
-// nothing said.
+// Check returns an error if the definition has no ID, or a schema that is neither an object nor a boolean; null, which says
+// nothing, passes.
 func (d *Definition) Check() error {
 	if d.ID == "" {
 		return errors.New("empty id")

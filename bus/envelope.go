@@ -88,19 +88,19 @@ type Envelope struct {
 	// Durable says that the command outlives the processes which serve it: of an ExecuteRequest, that it goes through the
 	// command's queue where there is one; of a RegisterRequest or ListResponse, that all of its commands are such.
 	Durable bool
-	// Only says of an Event that it is for its Groups alone: everybody else has heard it under another ID, and the process
-	// that was to serve these has no listener of theirs any more.
+	// Only says of an Event that it is for its Groups alone: all other listeners got it under another ID, and the process
+	// that was picked for these groups has no listener of theirs any more.
 	Only bool
 	// Checked says of an Event that this process has found its Name and Body well-formed, so that its other links need
 	// not look again. It does not leave the process.
 	Checked bool
-	// Once names what an ExecuteRequest is to bring about: requests for one command with the same Once are one request,
-	// for those who keep its reply. Empty: the request is one of its own.
+	// Once is the idempotency key of an ExecuteRequest: requests for one command with the same Once are one request, where
+	// replies are kept. Empty: the request is one of its own.
 	Once string
 	// Path names the registries that a RegisterRequest has come through, with commas between. A hop adds itself.
 	Path string
-	// Free says of a reply that its handler has emitted no event, nor anything that it has waited for: it may pass
-	// queued events. Absent, it keeps its place.
+	// Free says of a reply that neither its handler, nor any handler that this one has called, has emitted an event: it
+	// may pass queued events. A reply without it keeps its place among the events.
 	Free bool
 	// Features are the control messages that the sender understands, on list messages.
 	Features Features
@@ -123,7 +123,7 @@ type GroupSet []string
 // Has reports whether the event is, or may be, for the group: nil has all.
 func (s *GroupSet) Has(name string) bool { return s == nil || slices.Contains(*s, name) }
 
-// Lookup returns Has for those who ask often: it costs the same however many groups there are.
+// Lookup returns a function that reports what Has does, at a cost that does not grow with the number of groups.
 func (s *GroupSet) Lookup() func(name string) bool {
 	if s == nil || len(*s) <= 8 {
 		return s.Has
@@ -182,7 +182,7 @@ type Fault struct {
 	// not from a handler that chose it. It travels as metadata.
 	Unrouted bool `json:"-"`
 	// Looped says that the request went through too many registries, or in a
-	// circle: a not_found that tells nothing about who has the command. It
+	// circle: a not_found that does not mean that the command is not there. It
 	// travels as metadata.
 	Looped bool `json:"-"`
 }

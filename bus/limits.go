@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	// MaxIDBytes bounds each of the names in a message: its ID and the thread,
-	// the command or event, the key, what it is to bring about, and the
-	// keys of its metadata.
+	// MaxIDBytes bounds each of the names in a message, in bytes: its ID and
+	// thread, the command or event, the key, the idempotency key, and the keys
+	// of its metadata.
 	MaxIDBytes = 64 << 10
-	// MaxFaultBytes bounds the text of a failure; what is longer is cut, at the
-	// end of a character. Where an eighth of Options.MaxMessageBytes is less,
-	// that is the bound.
+	// MaxFaultBytes bounds the text of a failure, in bytes: a longer one is cut,
+	// at the end of a character. Where an eighth of Options.MaxMessageBytes is
+	// less, that is the bound.
 	MaxFaultBytes = 16 << 10
 )
 
-// What a message may have for nothing, since a link needs it for each: names up
-// to a length, and metadata of leat's own, of which there is a dozen.
+// What every message has is not weighed: names up to a length, and metadata of
+// leat's own, of which there are a dozen entries.
 const (
 	freeName    = 64
 	freeKey     = 32
 	freeEntries = 32
 )
 
-// Size is what the envelope weighs against Options.MaxMessageBytes: its body,
-// metadata and failure, and of each name what exceeds 64 bytes. Of a Value it
-// is the bound that the value gives.
+// Size is what the envelope weighs against Options.MaxMessageBytes, in bytes:
+// its body, metadata, groups and failure, and of each name what exceeds 64
+// bytes. For a Value it is the bound that the value states.
 func (e *Envelope) Size() int {
 	n := len(e.Body)
 	if e.Value != nil {
@@ -52,8 +52,8 @@ func (e *Envelope) Size() int {
 	return n
 }
 
-// weigh returns what a message weighs that is no parcel: as Size, but as it is
-// on the wire, and without a look at what it says.
+// weigh returns what a message that is no parcel weighs: like Size, but by its
+// form on the wire, without decoding it.
 func weigh(m *message.Message) int {
 	n, own := len(m.Payload), 0
 	for k, v := range m.Metadata {
@@ -66,7 +66,7 @@ func weigh(m *message.Message) int {
 	return n
 }
 
-// weight returns what e weighs, which goes out as m.
+// weight returns what e weighs when it goes out as m.
 func (l *Link) weight(e *Envelope, m *message.Message) int {
 	if l.parcels != nil {
 		return e.Size()

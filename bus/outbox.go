@@ -195,7 +195,7 @@ func (o *outbox) hasRoom(it *outItem, waits bool) bool {
 	case it.kind == traffic:
 		return o.loads[traffic].below(o.limit)
 	case it.size <= smallMessage:
-		return o.loads[it.kind].bytes < 2*o.limit.bytes
+		return o.loads[it.kind].bytes/2 < o.limit.bytes
 	}
 	return o.loads[it.kind].bytes < o.limit.bytes
 }

@@ -343,7 +343,7 @@ func TestWhatIsSentBeforeThePeerIsKnownIsHeldAndKeepsItsOrder(t *testing.T) {
 						require.Equal(t, f.session, m.Metadata["leat-peer"], "addressed")
 					}
 				}
-				<-turn.Come()
+				<-turn.Ready()
 				require.NoError(t, turn.Post(event("after")))
 				require.Len(t, tp.take(bus.Event), 1)
 			})

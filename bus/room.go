@@ -2,12 +2,12 @@ package bus
 
 import "time"
 
-// room is the emitters that wait for room in an outbox, and how long they do. The outbox guards it by its mu.
+// room wakes the emitters that wait for room in an outbox, and bounds how long they wait. The outbox guards it by its mu.
 //
-// They are woken all at once, since each looks at all links again: when half of the queue is free, or when there is
+// Emitters are woken all at once, since each looks at all links again: when half of the queue is free, or when there is
 // a place for each and roomPause has passed; not for each single place, else thousands would wake up for it.
 type room struct {
-	open    chan struct{} // closed when it is worth another try; nil when nobody waits
+	open    chan struct{} // closed when an emitter should try again; nil when no emitter waits
 	since   time.Time     // when the first began to wait for open
 	waiting int           // how often open was given out
 
@@ -24,7 +24,7 @@ const (
 	slowShare = 64
 )
 
-// published wakes those that wait, if it is time. o.mu is held.
+// published wakes the emitters that wait, if it is time. o.mu is held.
 func (r *room) published(o *outbox) {
 	if r.open == nil && r.full.IsZero() {
 		return
@@ -47,7 +47,8 @@ func (r *room) release() {
 }
 
 // emitterRoom returns nil if an event would be taken, the outbox is closed, or the link is slow; else a channel that is
-// closed when it is worth another look. It says when the emitter has waited long enough, and whether the link has become slow by now.
+// closed when the emitter should look again. until is when the emitter has waited long enough; slowed reports that the link
+// has just become slow.
 func (o *outbox) emitterRoom() (open <-chan struct{}, until time.Time, slowed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -71,12 +72,12 @@ func (o *outbox) emitterRoom() (open <-chan struct{}, until time.Time, slowed bo
 	return r.open, until, false
 }
 
-// AwaitRoom returns nil if an emitter need not wait for the link; else a channel that is closed when it is worth another
-// look, at the latest when it has to be given up, which until says.
+// AwaitRoom returns nil if an emitter need not wait for the link; else a channel that is closed when the emitter should call
+// AwaitRoom again. At the instant until it should call again in any case. AwaitRoom itself does not wait.
 //
-// An emitter waits at most Options.EmitTimeout for a link. A link that has published next to nothing in that
-// time is slow: until half of its queue is free nobody waits for it, and events that find no room are dropped for it.
-// Nobody waits for a link that is closed, or whose peer has not been heard of yet: it may never come.
+// An emitter waits at most Options.EmitTimeout for a link. A link that has published less than a 64th of its queue in that
+// time is slow: until half of its queue is free emitters do not wait for it, and events that find no room are dropped for it.
+// Emitters do not wait either for a link that is closed, or whose peer has not been heard of yet.
 func (l *Link) AwaitRoom() (room <-chan struct{}, until time.Time) {
 	if !l.isReady() {
 		return nil, until
@@ -92,5 +93,5 @@ func (l *Link) AwaitRoom() (room <-chan struct{}, until time.Time) {
 // sequence, and a logger is user code.
 func (l *Link) slowed() {
 	l.stats.slow.Add(1)
-	go l.log.Warn("link is slow: its events are dropped until half of its queue is free", "timeout", l.bus.opts.EmitTimeout, "queued", l.out.len())
+	go l.log.Warn("link is slow, dropping its events until half of its queue is free", "timeout", l.bus.opts.EmitTimeout, "queued", l.out.len())
 }

@@ -37,8 +37,8 @@ func (l *Link) Post(e Envelope) error {
 }
 
 // Relay is Send for receivers that pass on a request or a reply: where the peer can take the message at once, it does, on the
-// calling goroutine. Nothing is waited for. It must not be called while a lock is held. The number of requests that are
-// relayed has to be bounded by who relays them: only their bytes are here.
+// calling goroutine. Nothing is waited for. It must not be called while a lock is held. The caller bounds the number of
+// relayed requests: the link bounds only their bytes.
 func (l *Link) Relay(e Envelope) error {
 	m, err := l.marshal(&e)
 	if err == nil {

@@ -2,8 +2,8 @@ package bus
 
 import "slices"
 
-// line is those that wait to have a message accepted, first come first served: callers and
-// handlers, each in a goroutine of its own. One is woken for each place that gets free. An outbox guards it by its mu.
+// line is the callers or handlers that wait to have a message accepted, first come first served, each in a goroutine of
+// its own. One is woken for each place that gets free. An outbox guards it by its mu.
 type line struct {
 	turns []*turn
 	gone  int // how many of turns have left
@@ -111,21 +111,23 @@ func (l *line) refuse() {
 	*l = line{}
 }
 
-// Turn is a place in the line of those that wait to send a request on a link.
+// Turn is a place in the line of callers that wait to send a request on a link; see [Link.Wait]. One of Post and Cancel
+// has to be called, once: until then a turn that is ready keeps its room from others.
 type Turn struct {
 	link *Link
 	turn *turn
 }
 
-// Wait queues up for room to send a request of that size, or to be told that the link has closed.
+// Wait takes a place in the line for room to send e, a request, and returns without waiting. Places become ready first
+// come, first served; all do at once when the link closes.
 func (l *Link) Wait(e Envelope) Turn {
 	return Turn{l, l.out.queueUp(outItem{typ: ExecuteRequest, size: e.Size() + itemOverhead})}
 }
 
-// Come is closed when it is time to Post, or to Leave.
-func (t Turn) Come() <-chan struct{} { return t.turn.decided }
+// Ready is closed when there is room for the request, or the link has closed: it is time for Post then.
+func (t Turn) Ready() <-chan struct{} { return t.turn.decided }
 
-// Post is [Link.Post] once the turn has come. It must be called once, unless Leave is.
+// Post is [Link.Post], in the room that Ready has announced. Errors: as of Link.Post; the room is free again then.
 func (t Turn) Post(e Envelope) error {
 	m, err := t.link.marshal(&e)
 	var it outItem
@@ -133,12 +135,12 @@ func (t Turn) Post(e Envelope) error {
 		it, err = t.link.item(&e, m)
 	}
 	if err != nil {
-		t.Leave()
+		t.Cancel()
 		return t.link.sendError(err)
 	}
 	it.size, it.admitted = t.turn.item.size, t.turn.item.admitted
 	return t.link.sendError(t.link.offer(&e, it, true))
 }
 
-// Leave gives the turn up.
-func (t Turn) Leave() { t.link.out.leaveLine(t.turn) }
+// Cancel gives the turn up, before or after it is ready: the next one in the line has the room.
+func (t Turn) Cancel() { t.link.out.leaveLine(t.turn) }

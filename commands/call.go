@@ -195,16 +195,16 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 
 // callInTurn sends the request when there is room for it in the link's queue.
 func (p *peer) callInTurn(ctx context.Context, c *call, e bus.Envelope) (payload.Content, error) {
-	turn, come := p.link.Wait(e), false
+	turn, ready := p.link.Wait(e), false
 	defer func() {
-		if !come {
-			turn.Leave()
+		if !ready {
+			turn.Cancel()
 		}
 	}()
-	if out, err := p.await(ctx, c, turn.Come()); err != errRoom {
+	if out, err := p.await(ctx, c, turn.Ready()); err != errRoom {
 		return out, err
 	}
-	come = true
+	ready = true
 	return p.sent(ctx, c, turn.Post(e))
 }
 

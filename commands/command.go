@@ -66,7 +66,7 @@ type Command[Req, Res any] struct {
 // json.RawMessage and any stand for any JSON; recursive types work.
 //
 // Define is meant for package variables: it panics, naming the command, if
-// the ID is empty, a type has no JSON form, or a schema in opts (at most one) is not one.
+// the ID is empty, the TTL in opts (at most one) is negative, a type has no JSON form, or a schema is not one.
 func Define[Req, Res any](id, description string, opts ...Options) Command[Req, Res] {
 	c, err := define[Req, Res](id, description, opts)
 	if err != nil {
@@ -86,6 +86,9 @@ func define[Req, Res any](id, description string, opts []Options) (c Command[Req
 	}
 	if id == "" {
 		return c, fmt.Errorf("empty ID")
+	}
+	if o.TTL < 0 {
+		return c, fmt.Errorf("Options.TTL is negative: %v", o.TTL)
 	}
 	c = Command[Req, Res]{def: bus.Definition{ID: id, Description: description, Durable: o.Durable}, key: id, ttl: o.TTL, again: o.Idempotent}
 	if c.req, err = payload.For(reflect.TypeFor[Req]()); err != nil {

@@ -33,7 +33,7 @@ func (r *Registry) fits(cmd, old *command, res *reservation) bool {
 	}
 	h, all, cfg := cmd.owner.holds, r.holds, &r.cfg
 	if h.commands+n > cfg.MaxCommands || h.bytes+bytes > cfg.MaxCommandBytes ||
-		all.commands+n > allChannels*cfg.MaxCommands || all.bytes+bytes > allChannels*cfg.MaxCommandBytes {
+		(all.commands+n-1)/allChannels >= cfg.MaxCommands || (all.bytes+bytes-1)/allChannels >= cfg.MaxCommandBytes {
 		r.stats.tooMany.Add(1)
 		return false
 	}

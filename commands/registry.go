@@ -17,6 +17,7 @@ import (
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/events"
+	"github.com/leatbus/leat/internal/option"
 )
 
 // Config configures a [Registry]. The zero value is a working root.
@@ -77,21 +78,17 @@ type Config struct {
 }
 
 func (c *Config) check() error {
-	for _, f := range []struct {
-		name string
-		n    int64
-	}{
-		{"RequestTTL", int64(c.RequestTTL)}, {"EventTTL", int64(c.EventTTL)},
-		{"MaxInFlight", int64(c.MaxInFlight)}, {"MaxBacklog", int64(c.MaxBacklog)},
-		{"MaxCommands", int64(c.MaxCommands)}, {"MaxCommandBytes", int64(c.MaxCommandBytes)},
-		{"DedupeKeys", int64(c.DedupeKeys)}, {"QueueSize", int64(c.QueueSize)}, {"QueueBytes", int64(c.QueueBytes)},
-		{"MaxForwarded", int64(c.MaxForwarded)}, {"MaxHeldBytes", int64(c.MaxHeldBytes)},
-		{"MaxMessageBytes", int64(c.MaxMessageBytes)}, {"CloseTimeout", int64(c.CloseTimeout)},
-		{"EmitTimeout", int64(c.EmitTimeout)}, {"StallTimeout", int64(c.StallTimeout)},
-	} {
-		if f.n < 0 {
-			return fmt.Errorf("commands: Config.%s is negative", f.name)
-		}
+	if err := option.NotNegative("Config", []option.Number{
+		{Field: "RequestTTL", Value: int64(c.RequestTTL)}, {Field: "EventTTL", Value: int64(c.EventTTL)},
+		{Field: "MaxInFlight", Value: int64(c.MaxInFlight)}, {Field: "MaxBacklog", Value: int64(c.MaxBacklog)},
+		{Field: "MaxForwarded", Value: int64(c.MaxForwarded)}, {Field: "MaxHeldBytes", Value: int64(c.MaxHeldBytes)},
+		{Field: "MaxCommands", Value: int64(c.MaxCommands)}, {Field: "MaxCommandBytes", Value: int64(c.MaxCommandBytes)},
+		{Field: "DedupeKeys", Value: int64(c.DedupeKeys)}, {Field: "MaxMessageBytes", Value: int64(c.MaxMessageBytes)},
+		{Field: "QueueSize", Value: int64(c.QueueSize)}, {Field: "QueueBytes", Value: int64(c.QueueBytes)},
+		{Field: "EmitTimeout", Value: int64(c.EmitTimeout)}, {Field: "StallTimeout", Value: int64(c.StallTimeout)},
+		{Field: "CloseTimeout", Value: int64(c.CloseTimeout)},
+	}...); err != nil {
+		return fmt.Errorf("commands: %w", err)
 	}
 	for i, mw := range slices.Concat(c.Middleware, c.Inbound) {
 		if mw == nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/leatbus/leat/internal/option"
 	"github.com/leatbus/leat/internal/pattern"
 )
 
@@ -53,6 +54,17 @@ type ListenOptions struct {
 	// without any fleet, and beyond links to other processes that are not of a fleet (pairing.Join). Processes of a
 	// fleet that reach each other in another way as well may serve a group twice, or not at all.
 	Group string
+}
+
+func (o *ListenOptions) check() error {
+	switch {
+	case o.Overflow < DropOldest || o.Overflow > Block:
+		return fmt.Errorf("ListenOptions.Overflow is no policy: %d", o.Overflow)
+	case !isGroup(o.Group):
+		return fmt.Errorf("ListenOptions.Group is not a name of at most 128 letters, digits, '-', '_' and '.': %q", o.Group)
+	}
+	return option.NotNegative("ListenOptions",
+		option.Number{Field: "QueueSize", Value: int64(o.QueueSize)}, option.Number{Field: "QueueBytes", Value: int64(o.QueueBytes)})
 }
 
 // Listener receives events, one at a time, in its own goroutine, from its own
@@ -104,8 +116,8 @@ func (h *Hub) listen(text string, opts []ListenOptions, run func(context.Context
 	case len(opts) == 1:
 		o = opts[0]
 	}
-	if o.QueueSize < 0 || o.QueueBytes < 0 || o.Overflow < DropOldest || o.Overflow > Block || !isGroup(o.Group) {
-		return nil, fmt.Errorf("listen %q: invalid options %+v", text, o)
+	if err := o.check(); err != nil {
+		return nil, fmt.Errorf("listen %q: %w", text, err)
 	}
 	if o.Group != "" && len(text) > maxPattern {
 		return nil, fmt.Errorf("listen: the pattern of a group has %d bytes, the limit is %d", len(text), maxPattern)

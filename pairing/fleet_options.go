@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/option"
 )
 
 // FleetOptions configures a [Fleet]. Only Namespace is required.
@@ -90,10 +91,13 @@ func (o *FleetOptions) check(pub message.Publisher, sub message.Subscriber) erro
 		return fmt.Errorf("invalid ID %q", o.ID)
 	case o.Lease < 0 || o.Lease > 0 && o.Lease < 50*time.Millisecond:
 		return fmt.Errorf("invalid Lease %v", o.Lease)
-	case min(o.RequestTTL, o.CloseTimeout) < 0 || min(o.DedupeKeys, o.QueueSize, o.DurableWorkers, o.MaxMessageBytes, o.MaxMembers, o.MaxQueues) < 0:
-		return errors.New("a negative number in the options")
 	}
-	return nil
+	return option.NotNegative("FleetOptions", []option.Number{
+		{Field: "RequestTTL", Value: int64(o.RequestTTL)}, {Field: "CloseTimeout", Value: int64(o.CloseTimeout)},
+		{Field: "DedupeKeys", Value: int64(o.DedupeKeys)}, {Field: "QueueSize", Value: int64(o.QueueSize)},
+		{Field: "DurableWorkers", Value: int64(o.DurableWorkers)}, {Field: "MaxMessageBytes", Value: int64(o.MaxMessageBytes)},
+		{Field: "MaxMembers", Value: int64(o.MaxMembers)}, {Field: "MaxQueues", Value: int64(o.MaxQueues)},
+	}...)
 }
 
 // named reports whether s is a name of letters, digits and some others.

@@ -109,7 +109,7 @@ func (o *outbox) hasRoom(kind itemKind) bool {
 	if kind == itemAnswer {
 		factor = 2
 	}
-	return o.size < factor*o.fleet.opts.QueueSize && o.bytes < factor*maxQueued
+	return o.size/factor < o.fleet.opts.QueueSize && o.bytes/factor < maxQueued
 }
 
 // full returns nil if push would take such an item or never will; else a channel that is closed when it is worth
