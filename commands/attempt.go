@@ -100,12 +100,16 @@ func (up *uplink) next() (*claim, *attempt) {
 	return nil, nil
 }
 
+// patience is how long an attempt that no Register call waits for may take, if RequestTTL is not longer. A link may be slower
+// than RequestTTL, and an answer that came too late would never be heard: what is lost is sent again long before, see probe.
+const patience = 30 * time.Second
+
 // deadline is that of the next attempt.
 func (up *uplink) deadline(c *claim) time.Time {
 	if res := up.r.reserved[c.id]; res != nil && res.done != nil {
 		return res.deadline
 	}
-	return time.Now().Add(up.r.cfg.RequestTTL)
+	return time.Now().Add(max(patience, up.r.cfg.RequestTTL))
 }
 
 // release gives up the attempt of a claim, if there is one.

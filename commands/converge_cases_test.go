@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,87 @@ func TestRule22WhatARouterMissesIsRegisteredWithItOrTheNextOne(t *testing.T) {
 				assert.Zero(t, leaf.Stats().Unsynced)
 				assert.Zero(t, mid.Stats().Unsynced)
 				assert.Len(t, mid.Commands(), 1)
+				require.NoError(t, root.Link.Close())
+				synctest.Wait()
+				close(root.sent)
+				<-answering
+			})
+		})
+	}
+}
+
+// An answer that takes longer than RequestTTL is an answer all the same: what nobody waits for has no deadline to miss.
+func TestRule22LinksSlowerThanRequestTTLConvergeToo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const n, ttl = 20, 100 * time.Millisecond
+		root := newRegistry(t, commands.Config{ID: "root"})
+		mid := newRegistry(t, commands.Config{ID: "mid", RouterChannel: "root", RequestTTL: ttl})
+		leaf := newRegistry(t, commands.Config{ID: "leaf", RouterChannel: "mid", RequestTTL: ttl})
+		for i := range n {
+			handle(t, leaf, fmt.Sprint("leaf.", i), "1")
+		}
+		var delay atomic.Int64
+		delay.Store(int64(ttl) * 3 / 2)
+		for child, parent := range map[*commands.Registry]*commands.Registry{mid: root, leaf: mid} {
+			toChild, toParent := pairing.InMemory(child.ID(), parent.ID())
+			for _, ch := range []*bus.Channel{toChild, toParent} {
+				ch.Publisher, ch.InProcess = slowPublisher{ch.Publisher, &delay}, false
+			}
+			attach(t, parent, toChild)
+			attach(t, child, toParent)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		assert.Len(t, root.Commands(), n)
+		assert.Zero(t, leaf.Stats().Unsynced, "the leaf has not heard its router's answers")
+		assert.Zero(t, mid.Stats().Unsynced)
+		assert.Zero(t, mid.Stats().Reserved)
+		assert.Less(t, leaf.Link("mid").Stats().Sent, uint64(10*n), "and says the same again and again")
+	})
+}
+
+// A registration that is lost among others that are answered is sent again, also for a child that is not of our kind.
+func TestRule22WhatIsLostAmongOthersIsSentAgain(t *testing.T) {
+	t.Parallel()
+	for name, features := range map[string]bus.Features{"leat": everything, "foreign": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRegistry(t, commands.Config{RouterChannel: "root"})
+				if features != 0 {
+					handle(t, r, "lost", "1")
+				}
+				root := meet(t, r, "root", everything)
+				if features == 0 {
+					child := meet(t, r, "child", 0)
+					child.say(bus.Envelope{ID: "1", Type: bus.RegisterRequest, Body: json.RawMessage(`{"id":"lost"}`)})
+				}
+				require.Contains(t, string(root.wants(bus.RegisterRequest).Body), "lost")
+				found := make(chan time.Duration, 1)
+				start, answering := time.Now(), make(chan struct{})
+				go func() {
+					defer close(answering)
+					for e := range root.sent {
+						if e.Type != bus.RegisterRequest {
+							continue
+						}
+						if strings.Contains(string(e.Body), "lost") {
+							select {
+							case found <- time.Since(start):
+							default:
+							}
+						}
+						root.say(bus.Envelope{ID: bus.NewID(), Type: bus.RegisterResponse, Thread: e.ID})
+					}
+				}()
+				for i := range 100 { // the router answers all the time
+					handle(t, r, fmt.Sprint("x", i), "1")
+					time.Sleep(100 * time.Millisecond)
+				}
+				synctest.Wait()
+				assert.Less(t, await(t, found), 5*time.Second)
+				assert.Zero(t, r.Stats().Unsynced)
 				require.NoError(t, root.Link.Close())
 				synctest.Wait()
 				close(root.sent)

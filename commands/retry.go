@@ -48,11 +48,13 @@ func (c *claim) hopeful() bool { return !c.conflicting() }
 // A router that answers no registration for firstStall, then for twice as long
 // up to maxStall, is sent one of them again, under its ID: it may have lost them, though the
 // link lives. If it answers that one, it is sent the others that it was sent before, too.
-// Those that somebody here waits for are left alone: the caller is told of the timeout. Those of children
+// One that has waited for overlooked is sent again also if the router answers others.
+// Those that a Register call waits for are left alone: its caller is told of the timeout. Those of children of our kind
 // are sent again when they register again.
 const (
 	firstStall = 250 * time.Millisecond
 	maxStall   = 500 * time.Millisecond
+	overlooked = 4 * maxStall
 )
 
 func (up *uplink) stall() time.Duration { return min(maxStall, firstStall<<min(up.stalls, 4)) }
@@ -73,26 +75,35 @@ func (up *uplink) repeat(a *attempt) {
 	}
 }
 
-// probe sends one registration again if the router has been silent for too long. r.mu is held.
+// probe sends one registration again if the router has been silent for too long, or has answered others only.
+// r.mu is held.
 func (up *uplink) probe(now time.Time) {
 	if len(up.flying) == 0 {
 		return
 	}
-	if now.Sub(up.heard) >= up.stall() {
-		var oldest *attempt
-		for a := range up.flying {
-			if up.r.reserved[a.command] == nil && (oldest == nil || a.sent.Before(oldest.sent)) {
-				oldest = a
-			}
+	var oldest *attempt
+	for a := range up.flying {
+		if !up.minded(a) && (oldest == nil || a.sent.Before(oldest.sent)) {
+			oldest = a
 		}
-		if oldest != nil {
-			oldest.asked = true
-			up.repeat(oldest)
-		}
+	}
+	silent := now.Sub(up.heard) >= up.stall()
+	if oldest != nil && (silent || now.Sub(oldest.sent) >= overlooked) {
+		oldest.asked = true
+		up.repeat(oldest)
+	}
+	if silent {
 		up.heard = now
 		up.stalls++
 	}
 	up.arm(up.heard.Add(up.stall()))
+}
+
+// minded reports whether somebody else sees to it that the registration is sent again: a Register call that is told of
+// the timeout, or a child that registers again by itself. r.mu is held.
+func (up *uplink) minded(a *attempt) bool {
+	res := up.r.reserved[a.command]
+	return res != nil && (res.done != nil || res.child.tells())
 }
 
 // answered notes that the router has answered. r.mu is held.
@@ -102,7 +113,7 @@ func (up *uplink) answered(a *attempt) {
 		return
 	}
 	for other := range up.flying {
-		if other.sent.Before(a.sent) && up.r.reserved[other.command] == nil {
+		if other.sent.Before(a.sent) && !up.minded(other) {
 			up.repeat(other)
 		}
 	}
