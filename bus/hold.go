@@ -6,9 +6,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// What is sent before the peer's session is known is held: it could not be
-// addressed, and the peer would take it for somebody else's. It is counted as
-// queued, so that the bounds of the outbox hold for it.
+// What is sent before the peer's session is known is held, since it cannot be
+// addressed yet. It is counted as queued, so that the bounds of the outbox hold
+// for it.
 
 // hold counts a message in that is not queued yet.
 func (o *outbox) hold(it *outItem, waits bool) error {
@@ -21,7 +21,7 @@ func (o *outbox) hold(it *outItem, waits bool) error {
 // only it can make that room. What is queued and not held bounds it.
 func (o *outbox) force(it outItem) error {
 	o.mu.Lock()
-	if o.closed || o.ahead.len() >= 2*o.limit.items {
+	if o.closed || o.ahead.len()/2 >= o.limit.items {
 		defer o.mu.Unlock()
 		if o.closed {
 			return ErrClosed
