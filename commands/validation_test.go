@@ -36,9 +36,9 @@ func TestRule03AValidationHeedsItsContext(t *testing.T) {
 	r := newRegistry(t, commands.Config{})
 	require.NoError(t, r.RegisterRaw(within(t), bus.Definition{ID: "c", Schema: &bus.Schema{Request: json.RawMessage(explosive)}},
 		func(context.Context, json.RawMessage) (json.RawMessage, error) { return nil, nil }))
-	// Large enough to have a budget of minutes.
-	large := json.RawMessage(`[` + strings.Repeat(`[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]],`, 1<<17) + `1]`)
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	// What it takes too many steps for comes last, so that without the context it would be the error.
+	large := json.RawMessage(`[` + strings.Repeat(`1,`, 1<<21) + strings.Repeat("[", 60) + strings.Repeat("]", 60) + `]`)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := r.ExecuteRaw(ctx, "c", large)
 	require.ErrorIs(t, err, commands.ErrTimeout)

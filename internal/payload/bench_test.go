@@ -3,6 +3,7 @@ package payload_test
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -65,12 +66,17 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkValidate(b *testing.B) {
-	s := compiled(b, typeOf[sum](b))
-	for name, data := range map[string]string{"fits": `{"a":7,"b":11}`, "fails": `{"a":7,"b":"x"}`} {
-		b.Run(name, func(b *testing.B) {
+	one, many := compiled(b, typeOf[sum](b)), compiled(b, typeOf[[]sum](b))
+	list := strings.TrimSuffix(strings.Repeat(`{"a":7,"b":11},`, 10_000), ",")
+	for _, bc := range []struct {
+		name string
+		*payload.Schema
+		data string
+	}{{"fits", one, `{"a":7,"b":11}`}, {"fails", one, `{"a":7,"b":"x"}`}, {"many", many, "[" + list + "]"}} {
+		b.Run(bc.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				require.Equal(b, name == "fits", s.Validate(context.Background(), []byte(data)) == nil)
+				require.Equal(b, bc.name != "fails", bc.Validate(context.Background(), []byte(bc.data)) == nil)
 			}
 		})
 	}

@@ -42,6 +42,47 @@ func TestRule24AValidationHasABudget(t *testing.T) {
 	}
 }
 
+// endingCtx ends when it has been looked at so often.
+type endingCtx struct {
+	context.Context
+	looks int
+}
+
+func (c *endingCtx) Err() error {
+	if c.looks--; c.looks < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+func TestRule03TheEstimateHeedsItsContext(t *testing.T) {
+	t.Parallel()
+	s, err := payload.CompileSchema(json.RawMessage(`{"anyOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`))
+	require.NoError(t, err)
+	data := []byte("[" + strings.Repeat("1,", 100_000) + strings.Repeat("[", 60) + strings.Repeat("]", 60) + "]")
+	assert.ErrorContains(t, s.Validate(&endingCtx{t.Context(), 1 << 30}, data), "it takes too many steps")
+	for _, looks := range []int{0, 1, 2, 10, 100} {
+		assert.ErrorIs(t, s.Validate(&endingCtx{t.Context(), looks}, data), context.Canceled)
+	}
+}
+
+// Elements of one hash to the library that are not equal: it compares each of them with all before.
+func TestRule24UniqueItemsHaveABudget(t *testing.T) {
+	t.Parallel()
+	var list []string
+	letters := strings.Repeat("a", 60)
+	for i := range 59 {
+		for j := i + 1; j < 59; j++ {
+			for k := j + 1; k < 59; k++ {
+				list = append(list, `["`+letters[:i]+`","`+letters[i:j]+`","`+letters[j:k]+`","`+letters[k:]+`"]`)
+			}
+		}
+	}
+	s, err := payload.CompileSchema(json.RawMessage(`{"uniqueItems":true}`))
+	require.NoError(t, err)
+	assert.EqualError(t, s.Validate(context.Background(), []byte("["+strings.Join(list, ",")+"]")), "it takes too many steps to validate")
+}
+
 // doubling is a chain of references each of which applies the next one twice.
 func doubling(n int) string {
 	var b strings.Builder

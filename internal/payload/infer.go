@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	v2 "github.com/go-json-experiment/json"
-	"github.com/leatbus/leat/internal/jsonschema"
+	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // Patterns of what the tag option string puts into a JSON string, and of integer map keys.

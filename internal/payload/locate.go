@@ -1,17 +1,17 @@
 package payload
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
-	"github.com/leatbus/leat/internal/jsonschema"
+	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // The library says where in the schema a value fails, not where in the value. Since errors are rare, the locator
@@ -20,24 +20,29 @@ import (
 // maxDescents bounds the work on one error; below it, the path ends early.
 const maxDescents = 64
 
+// stepsPerPart is what it costs to resolve one schema of a document.
+const stepsPerPart = 8
+
+// wrapped is where a locator puts the schema, so that it can apply any part of it.
+const (
+	wrapped  = "/$defs/wrapped"
+	wrapBase = "leat:wrapped"
+)
+
 type locator struct {
-	document any
-	schema   *jsonschema.Resolved
-	budget   *jsonschema.Budget
-	id       string // of the schema; or empty
+	*graph
+	estimate *estimate
 	path     string // of the value so far
-	at       string // JSON pointer to the part of the schema that is applied to it
+	at       *node  // the part of the schema that is applied to it
 	value    any
 	failure  error
-	parts    map[string]*jsonschema.Resolved // by pointer, since recursive schemas come by again and again
+	whole    *jsonschema.Schema             // with an $id that references can name
+	parts    map[*node]*jsonschema.Resolved // since recursive schemas come by again and again
 }
 
-// locate words the failure of a value as an *Error that names the field, as far as the budget lasts.
-func (s *Schema) locate(value any, failure error, budget *jsonschema.Budget) *Error {
-	l := &locator{
-		document: s.document, schema: s.resolved, budget: budget, id: s.id,
-		value: value, failure: failure, parts: map[string]*jsonschema.Resolved{},
-	}
+// locate words the failure of a value as an *Error that names the field, as far as the steps last.
+func (s *Schema) locate(value any, failure error, e *estimate) *Error {
+	l := &locator{graph: s.graph, estimate: e, at: s.graph.root, value: value, failure: failure, parts: map[*node]*jsonschema.Resolved{}}
 	for range maxDescents {
 		if !l.descend() {
 			break
@@ -51,7 +56,7 @@ func (s *Schema) locate(value any, failure error, budget *jsonschema.Budget) *Er
 // a new failure to go along.
 func (l *locator) descend() bool {
 	for _, next := range l.trace() {
-		rest, below := strings.CutPrefix(next, l.at+"/")
+		rest, below := strings.CutPrefix(next.pointer, l.at.pointer+"/")
 		if !below { // a reference
 			l.at = next
 			continue
@@ -62,13 +67,18 @@ func (l *locator) descend() bool {
 			l.member(unescapeToken(token))
 		case "items", "prefixItems":
 			if token == "" {
-				return l.try(next, "")
+				return l.try(next, nil)
 			}
 			l.element(token)
 		case "patternProperties":
-			return l.try(next, unescapeToken(token))
+			for _, p := range l.at.patterns {
+				if p.node == next {
+					return l.try(next, p.Regexp)
+				}
+			}
+			return false
 		case "additionalItems", "unevaluatedItems", "additionalProperties", "unevaluatedProperties":
-			return l.try(next, "")
+			return l.try(next, nil)
 		case "propertyNames":
 			return false
 		}
@@ -78,12 +88,12 @@ func (l *locator) descend() bool {
 }
 
 func (l *locator) member(name string) {
-	members, _ := l.value.(map[string]any)
+	members, _ := l.value.(jsonObject)
 	l.path, l.value = appendName(l.path, name), members[name]
 }
 
 func (l *locator) element(index string) {
-	elements, _ := l.value.([]any)
+	elements, _ := l.value.(jsonArray)
 	if i, err := strconv.Atoi(index); err == nil && i < len(elements) {
 		l.path, l.value = appendIndex(l.path, i), elements[i]
 	}
@@ -91,27 +101,24 @@ func (l *locator) element(index string) {
 
 // try looks for the element of the value that the part of the schema at next refuses. A pattern restricts it to the
 // members of matching names.
-func (l *locator) try(next, pattern string) bool {
-	part, ok := l.part(next)
-	if !ok {
-		return false
-	}
+func (l *locator) try(next *node, pattern *regexp.Regexp) bool {
 	refused := func(path string, v any) bool {
-		err := validate(part, v, l.budget)
-		if err == nil || l.spent(err) {
+		err := l.apply(next, v)
+		if err == nil || l.estimate.err != nil {
 			return false
 		}
 		l.path, l.value, l.at, l.failure = path, v, next, err
 		return true
 	}
 	switch v := l.value.(type) {
-	case []any:
-		for i, element := range v[min(l.tupled(), len(v)):] {
-			if refused(appendIndex(l.path, l.tupled()+i), element) {
+	case jsonArray:
+		tupled := min(len(l.at.prefix), len(v))
+		for i, element := range v[tupled:] {
+			if refused(appendIndex(l.path, tupled+i), element) {
 				return true
 			}
 		}
-	case map[string]any:
+	case jsonObject:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			if l.reaches(pattern, name) && refused(appendName(l.path, name), v[name]) {
 				return true
@@ -121,105 +128,110 @@ func (l *locator) try(next, pattern string) bool {
 	return false
 }
 
-// tupled counts the leading elements that have schemas of their own.
-func (l *locator) tupled() int {
-	for _, keyword := range []string{"/prefixItems", "/items"} {
-		if list, ok := lookup(l.document, jsontext.Pointer(l.at+keyword)); ok {
-			if list, ok := list.([]any); ok {
-				return len(list)
-			}
-		}
-	}
-	return 0
-}
-
 // reaches reports whether a member is one that the pattern, or without a pattern additionalProperties, applies to.
-func (l *locator) reaches(pattern, name string) bool {
-	if pattern != "" {
-		return matches(pattern, name)
+func (l *locator) reaches(pattern *regexp.Regexp, name string) bool {
+	if pattern != nil {
+		return pattern.MatchString(name)
 	}
-	if _, own := lookup(l.document, jsontext.Pointer(l.at+"/properties").AppendToken(name)); own {
+	if l.at.properties[name] != nil {
 		return false
 	}
-	patterns, _ := lookup(l.document, jsontext.Pointer(l.at+"/patternProperties"))
-	byPattern, _ := patterns.(map[string]any)
-	for pattern := range byPattern {
-		if matches(pattern, name) {
+	for _, p := range l.at.patterns {
+		if p.MatchString(name) {
 			return false
 		}
 	}
 	return true
 }
 
-func matches(pattern, name string) bool {
-	re, err := regexp.Compile(pattern)
-	return err == nil && re.MatchString(name)
-}
-
 // alternative goes on in the alternative to null, which is how a pointer to a recursive type is described.
 func (l *locator) alternative() bool {
-	if l.value == nil || !strings.HasPrefix(message(l.failure), "anyOf: ") {
+	if l.value == nil || !strings.HasPrefix(message(l.failure), "anyOf: ") || len(l.at.anyOf) != 2 {
 		return false
 	}
-	either, _ := lookup(l.document, jsontext.Pointer(l.at+"/anyOf"))
-	if list, ok := either.([]any); !ok || len(list) != 2 {
+	absent, present := l.at.anyOf[0], l.at.anyOf[1]
+	if l.apply(absent, nil) != nil {
 		return false
 	}
-	absent, ok1 := l.part(l.at + "/anyOf/0")
-	present, ok2 := l.part(l.at + "/anyOf/1")
-	if !ok1 || !ok2 || validate(absent, nil, l.budget) != nil {
+	err := l.apply(present, l.value)
+	if err == nil || l.estimate.err != nil {
 		return false
 	}
-	err := validate(present, l.value, l.budget)
-	if err == nil || l.spent(err) {
-		return false
-	}
-	l.at += "/anyOf/1"
-	l.failure = err
+	l.at, l.failure = present, err
 	return true
 }
 
-// spent reports whether a failure is the end of the budget, and says nothing about the value.
-func (l *locator) spent(err error) bool {
-	return errors.Is(err, jsonschema.ErrBudget) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+// apply applies a part of the schema by itself, if the steps last for it.
+func (l *locator) apply(n *node, value any) error {
+	part, ok := l.parts[n]
+	if !ok {
+		part = l.part(n)
+		l.parts[n] = part
+	}
+	if part == nil {
+		return nil
+	}
+	if err := l.estimate.of(n, value); err != nil {
+		return err
+	}
+	return validate(part, value)
 }
 
-// part makes the part of the schema at a JSON pointer applicable by itself.
-func (l *locator) part(pointer string) (*jsonschema.Resolved, bool) {
-	if r, ok := l.parts[pointer]; ok {
-		return r, r != nil
+// part makes a part of the schema applicable by itself, or returns nil.
+func (l *locator) part(n *node) *jsonschema.Resolved {
+	if !l.estimate.spend(stepsPerPart * len(l.byPointer)) {
+		return nil
 	}
-	r, err := l.schema.Part(pointer)
+	if l.whole == nil {
+		l.whole = l.root.CloneSchemas()
+		l.whole.ID = cmp.Or(l.whole.ID, wrapBase)
+	}
+	reference := url.URL{Fragment: n.pointer}
+	part, err := resolve(&jsonschema.Schema{
+		Schema: l.whole.Schema,
+		Ref:    l.whole.ID + reference.String(),
+		Defs:   map[string]*jsonschema.Schema{"wrapped": l.whole},
+	})
 	if err != nil {
-		r = nil
+		return nil
 	}
-	l.parts[pointer] = r
-	return r, r != nil
+	return part
 }
 
 func unescapeToken(token string) string {
 	return strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
 }
 
-// trace lists the parts of the schema that the failure went through after l.at, as JSON pointers.
-func (l *locator) trace() []string {
-	var list []string
+// trace lists the parts of the schema that the failure went through after l.at.
+func (l *locator) trace() []*node {
+	var list []*node
 	for err := l.failure; ; {
 		inner := errors.Unwrap(err)
 		if inner == nil {
 			break
 		}
-		name, ok := strings.CutPrefix(strings.TrimSuffix(err.Error(), ": "+inner.Error()), "validating ")
-		if !ok {
+		name, ok := strings.CutPrefix(err.Error(), "validating ")
+		if !ok || len(name) < len(": ")+len(inner.Error()) {
 			break
 		}
-		if name == "root" || name == l.id {
-			name = ""
+		name = name[:len(name)-len(": ")-len(inner.Error())]
+		if n := l.named(name); n != nil {
+			list = append(list, n)
 		}
-		list = append(list, name)
 		err = inner
 	}
-	return list[slices.Index(list, l.at)+1:]
+	return list[slices.Index(list, l.at)+1:] // What comes before l.at is the wrapping.
+}
+
+// named finds what the library's errors call by a name.
+func (l *locator) named(name string) *node {
+	if name == "root" || name == l.root.names || name == wrapBase {
+		return l.root
+	}
+	if anchor, ok := strings.CutPrefix(name, "#"); ok {
+		return l.anchors[anchor]
+	}
+	return l.byPointer[strings.TrimPrefix(name, wrapped)]
 }
 
 // message is the innermost text of a failure.
@@ -266,8 +278,13 @@ func problem(path, text string, value any) (string, string) {
 		}
 		return path, fmt.Sprintf("%v is %s %s", value, m[1], bound)
 	}
+	if keyword, rest, ok := strings.Cut(text, ": "); ok {
+		if quoted, err := strconv.QuotedPrefix(rest); err == nil && len(quoted) > maxQuoted {
+			text = keyword + ": the string" + rest[len(quoted):]
+		}
+	}
 	if len(text) > 4*maxQuoted {
-		text = text[:4*maxQuoted] + "..."
+		text = strings.ToValidUTF8(text[:4*maxQuoted], "") + "..."
 	}
 	return path, text
 }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/leatbus/leat/internal/jsonschema"
+	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // dialects are the values of $schema that can be validated by.
@@ -18,9 +18,8 @@ var dialects = []string{
 
 // Schema is a compiled JSON Schema. It is immutable and safe for concurrent use.
 type Schema struct {
-	id       string
 	resolved *jsonschema.Resolved
-	document any // the schema as plain JSON, to look parts of it up by their pointers
+	graph    *graph
 }
 
 // maxSchema and maxSchemaDepth bound a schema.
@@ -30,34 +29,43 @@ const (
 )
 
 // CompileSchema reads a JSON Schema of draft 2020-12 (which is also the default) or draft 7. It fetches nothing: a
-// $ref must lead into the schema itself. Refused too are an $id below the root, and references that go in a circle
-// without a step into the value, since they would never end; and a schema of more than 1 MiB, or nested deeper than 256 levels.
+// $ref must lead into the schema itself, as #, #/a/json/pointer or #anchor. Refused too are an $id below the root, two
+// anchors of one name, and references that go in a circle without a step into the value, since they would never end; and a schema of
+// more than 1 MiB, or nested deeper than 256 levels.
 func CompileSchema(raw json.RawMessage) (*Schema, error) {
-	if len(raw) > maxSchema {
-		return nil, fmt.Errorf("payload: schema: %d bytes, the limit is %d", len(raw), maxSchema)
-	}
-	if err := Valid(raw); err != nil {
-		return nil, fmt.Errorf("payload: schema: %w", err)
-	}
-	document, fault := parseTo(raw, maxSchemaDepth)
-	if fault != nil {
-		return nil, fmt.Errorf("payload: schema: %w", fault)
-	}
-	root := &jsonschema.Schema{}
-	if err := json.Unmarshal(raw, root); err != nil {
-		return nil, fmt.Errorf("payload: schema: %w", err)
-	}
-	if !slices.Contains(dialects, root.Schema) {
-		return nil, fmt.Errorf("payload: schema: $schema %q is not supported", root.Schema)
-	}
-	resolved, err := resolve(root)
+	s, err := compileSchema(raw)
 	if err != nil {
 		return nil, fmt.Errorf("payload: schema: %w", err)
 	}
-	if err := checkReferences(document); err != nil {
-		return nil, fmt.Errorf("payload: schema: %w", err)
+	return s, nil
+}
+
+func compileSchema(raw json.RawMessage) (*Schema, error) {
+	if len(raw) > maxSchema {
+		return nil, fmt.Errorf("%d bytes, the limit is %d", len(raw), maxSchema)
 	}
-	return &Schema{id: root.ID, resolved: resolved, document: document}, nil
+	if err := Valid(raw); err != nil {
+		return nil, err
+	}
+	if _, _, fault := parse(raw, maxSchemaDepth); fault != nil {
+		return nil, fault
+	}
+	root := &jsonschema.Schema{}
+	if err := json.Unmarshal(raw, root); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(dialects, root.Schema) {
+		return nil, fmt.Errorf("$schema %q is not supported", root.Schema)
+	}
+	resolved, err := resolve(root)
+	if err != nil {
+		return nil, err
+	}
+	g, err := newGraph(root)
+	if err != nil {
+		return nil, err
+	}
+	return &Schema{resolved: resolved, graph: g}, nil
 }
 
 // resolve turns what the library panics on into an error: schemas come from peers, too.
@@ -70,8 +78,8 @@ func resolve(root *jsonschema.Schema) (r *jsonschema.Resolved, err error) {
 	return root.Resolve(&jsonschema.ResolveOptions{Loader: noLoader})
 }
 
-// A validation may take baseSteps, and stepsPerByte for each byte of the data, each step being a schema that is applied to a
-// value. What needs more is not what any schema that people write needs.
+// A validation may take baseSteps, and stepsPerByte for each byte of the data, by its [estimate]. What needs more is
+// not what any schema that people write needs.
 const (
 	baseSteps    = 1 << 18
 	stepsPerByte = 16
@@ -81,8 +89,9 @@ const (
 // JSON. Integers count exactly up to 64 bits and as float64 beyond; a number that no float64 can hold is refused.
 // Empty data, an absent payload, are no JSON.
 //
-// It returns an *Error too if that takes too many steps, which a schema that leads back to itself by several ways may make it take, and
-// ctx.Err() as soon as ctx ends.
+// It returns an *Error too if that may take too many steps, which a schema that leads back to itself by several ways may
+// make it take. If ctx ends it returns ctx.Err(), at once while it counts the steps, but not in the midst of them: their
+// number is what bounds that time.
 func (s *Schema) Validate(ctx context.Context, data []byte) error {
 	if len(data) == 0 {
 		return &Error{Problem: problemAbsent}
@@ -90,30 +99,38 @@ func (s *Schema) Validate(ctx context.Context, data []byte) error {
 	if err := Valid(data); err != nil {
 		return err
 	}
-	value, fault := parse(data)
+	value, depth, fault := parse(data, maxDepth)
 	if fault != nil {
 		return fault
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	steps := baseSteps + stepsPerByte*len(data)
-	err := validate(s.resolved, value, jsonschema.NewBudget(ctx, steps))
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, jsonschema.ErrBudget):
-		return &Error{Problem: err.Error(), cause: err}
-	case ctx.Err() != nil:
+	if s.graph.limits.most(len(data), depth) > float64(steps) {
+		if err := newEstimate(ctx, steps).of(s.graph.root, value); errors.Is(err, errSteps) {
+			return &Error{Problem: err.Error(), cause: err}
+		} else if err != nil {
+			return err
+		}
+	}
+	err := validate(s.resolved, value)
+	if err == nil {
 		return ctx.Err()
 	}
-	return s.locate(value, err, jsonschema.NewBudget(ctx, steps))
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.locate(value, err, newEstimate(ctx, steps))
 }
 
 var errPanicked = errors.New("the schema cannot be applied")
 
-func validate(r *jsonschema.Resolved, value any, budget *jsonschema.Budget) (err error) {
+func validate(r *jsonschema.Resolved, value any) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", errPanicked, p)
 		}
 	}()
-	return r.Validate(value, budget)
+	return r.Validate(value)
 }

@@ -32,6 +32,11 @@ func TestCompileSchemaRefuses(t *testing.T) {
 		`{"dependentSchemas":{"a":{"$ref":"#"}}}`:                                          `circle`,
 		`{"$ref":"#/%24defs/a","$defs":{"a":{"$ref":"#/$defs/a"}}}`:                        `circle`,
 		`{"properties":{"a":{"$id":"https://example.org/a","$ref":"#"}}}`:                  `below the root`,
+		`{"$REF":"#"}`:             `circle`,
+		`{"ANYOF":[{"$Ref":"#"}]}`: `circle`,
+		`{"$defs":{"a":{"$anchor":"x"},"b":{"$anchor":"x"}}}`: `anchor "x" is there twice`,
+		`{"$ref":"#/allOf/+0","allOf":[{}]}`:                  `reference "#/allOf/+0" is not supported`,
+		`{"properties":{"a":{"type":"int"}}}`:                 `unknown type "int"`,
 	} {
 		_, err := payload.CompileSchema(json.RawMessage(raw))
 		assert.ErrorContains(t, err, want, raw)
@@ -45,6 +50,47 @@ func TestCompileSchemaTakesRecursion(t *testing.T) {
 	require.NoError(t, err)
 	assert.NoError(t, s.Validate(context.Background(), []byte(`{"kids":[{"kids":[],"n":1}]}`)))
 	assert.EqualError(t, s.Validate(context.Background(), []byte(`{"kids":[{},{"kids":[{"n":"x"}]}]}`)), `field "kids[1].kids[0].n": expected integer, got string`)
+}
+
+func TestCompileSchemaTakesReferences(t *testing.T) {
+	t.Parallel()
+	for _, schema := range []string{
+		`{"properties":{"n":{"$ref":"#/$defs/n"}},"$defs":{"n":{"type":"integer"}}}`,
+		`{"properties":{"n":{"$ref":"#/%24defs/n"}},"$defs":{"n":{"type":"integer"}}}`,
+		`{"properties":{"n":{"$ref":"#/$defs/a~1b~0"}},"$defs":{"a/b~":{"type":"integer"}}}`,
+		`{"properties":{"n":{"$ref":"#n"}},"$defs":{"n":{"$anchor":"n","type":"integer"}}}`,
+		`{"properties":{"n":{"$dynamicRef":"#n"}},"$defs":{"n":{"$dynamicAnchor":"n","type":"integer"}}}`,
+		`{"$id":"https://example.org/s","properties":{"n":{"$ref":"s#/$defs/n"}},"$defs":{"n":{"type":"integer"}}}`,
+		`{"$schema":"http://json-schema.org/draft-07/schema#","properties":{"n":{"$ref":"#n","type":"string"}},"definitions":{"n":{"$id":"#n","type":"integer"}}}`,
+		`{"$schema":"http://json-schema.org/draft-07/schema#","properties":{"n":{"items":[{}],"$ref":"#/definitions/n"}},"definitions":{"n":{"type":"integer"}}}`,
+	} {
+		s, err := payload.CompileSchema(json.RawMessage(schema))
+		require.NoError(t, err, schema)
+		assert.NoError(t, s.Validate(context.Background(), []byte(`{"n":1}`)), schema)
+		assert.EqualError(t, s.Validate(context.Background(), []byte(`{"n":"x"}`)), `field "n": expected integer, got string`, schema)
+	}
+}
+
+func TestSchemaErrorsDoNotQuoteWhatIsLong(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("long", 1000)
+	for schema, data := range map[string]string{
+		`{"type":"integer"}`:           `"` + long + `"`,
+		`{"maxLength":3}`:              `"` + long + `"`,
+		`{"pattern":"^$"}`:             `"` + long + `"`,
+		`{"enum":["a"]}`:               `"` + long + `"`,
+		`{"const":1}`:                  `["` + long + `"]`,
+		`{"contains":{"type":"null"}}`: `["` + long + `"]`,
+		`{"anyOf":[{"type":"integer"},{"type":"boolean"}]}`: `{"a":"` + long + `"}`,
+		`{"propertyNames":{"maxLength":1}}`:                 `{"` + long + `":1}`,
+	} {
+		s, err := payload.CompileSchema(json.RawMessage(schema))
+		require.NoError(t, err, schema)
+		err = s.Validate(context.Background(), []byte(data))
+		require.Error(t, err, schema)
+		assert.Less(t, len(err.Error()), 300, schema)
+		assert.NotContains(t, err.Error(), strings.Repeat("long", 20), schema)
+	}
 }
 
 func TestSchemaValidateNamesTheField(t *testing.T) {

@@ -3,10 +3,31 @@ package payload
 import (
 	"math"
 	"strconv"
+	"strings"
 )
 
 // maxDepth bounds the nesting of what is parsed for a schema, since the library's work on an error grows with its square.
 const maxDepth = 1000
+
+// The containers and strings of a parsed document have types of their own, so that an error of the library, which shows the
+// value that it is about, shows little: it makes one for each alternative that does not fit.
+type (
+	jsonObject map[string]any
+	jsonArray  []any
+	jsonText   string
+)
+
+// maxShown bounds what an error shows of a string, in bytes.
+const maxShown = 64
+
+func (jsonObject) String() string { return "an object" }
+func (jsonArray) String() string  { return "an array" }
+func (s jsonText) String() string {
+	if len(s) <= maxShown {
+		return string(s)
+	}
+	return strings.ToValidUTF8(string(s[:maxShown]), "") + "..."
+}
 
 // parser builds the Go value that a schema is applied to from well-formed JSON.
 type parser struct {
@@ -15,17 +36,16 @@ type parser struct {
 	buf   []byte // for unescaping, reused
 	depth int
 
-	deepest int // the bound of depth
+	limit   int // the bound of depth
+	deepest int // that depth came to
 }
 
-// parse differs from decoding into an any in its numbers: integers keep their 64 bits.
-func parse(data []byte) (any, *Error) { return parseTo(data, maxDepth) }
-
-// parseTo is parse with a bound of its own.
-func parseTo(data []byte, depth int) (any, *Error) {
-	p := parser{data: data, deepest: depth}
+// parse differs from decoding into an any in its numbers: integers keep their 64 bits. It returns too how deep the
+// containers are nested, which it refuses beyond limit.
+func parse(data []byte, limit int) (any, int, *Error) {
+	p := parser{data: data, limit: limit}
 	v, _ := p.value(skipSpace(data, 0))
-	return v, p.fault
+	return v, p.deepest, p.fault
 }
 
 // value returns the value at offset i and the offset behind it, or -1 once there is a fault.
@@ -34,7 +54,8 @@ func (p *parser) value(i int) (any, int) {
 	case '{', '[':
 		return p.container(i)
 	case '"':
-		return p.text(i)
+		s, end := p.text(i)
+		return jsonText(s), end
 	case 't':
 		return true, i + len("true")
 	case 'f':
@@ -53,11 +74,12 @@ func (p *parser) value(i int) (any, int) {
 }
 
 func (p *parser) container(i int) (any, int) {
-	if p.depth == p.deepest {
+	if p.depth == p.limit {
 		p.fault = &Error{Problem: "nested too deeply"}
 		return nil, -1
 	}
 	p.depth++
+	p.deepest = max(p.deepest, p.depth)
 	defer func() { p.depth-- }()
 	if p.data[i] == '{' {
 		return p.object(i)
@@ -86,7 +108,7 @@ func (p *parser) text(i int) (string, int) {
 }
 
 func (p *parser) object(i int) (any, int) {
-	members := map[string]any{}
+	members := jsonObject{}
 	for i++; ; {
 		i = skipSpace(p.data, i)
 		switch p.data[i] {
@@ -105,7 +127,7 @@ func (p *parser) object(i int) (any, int) {
 }
 
 func (p *parser) array(i int) (any, int) {
-	elements := []any{}
+	elements := jsonArray{}
 	for i++; ; {
 		i = skipSpace(p.data, i)
 		switch p.data[i] {
