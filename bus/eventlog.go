@@ -14,6 +14,7 @@ const (
 	heardNew  hearing = iota // not seen before: it is delivered
 	heardOld                 // seen before: a duplicate
 	overtaken                // not seen before, and lower than what another route has brought: a loss
+	unjudged                 // the mark of its emitter says nothing about it
 )
 
 const (
@@ -29,8 +30,10 @@ const (
 // Of one emitter, each number is heard at most once, for as long as its mark is remembered. Routes (links, or processes
 // behind the link to a fleet) bring its events in order. So the order of the emitter holds if an unseen number that is
 // lower than what another route has brought is not heard any more: it is overtaken, which is a loss, and counted. One
-// that is only lower than what came over its own route shows that the transport keeps no order: it is heard, and for
-// EventTTL nothing of that emitter is overtaken, since there is no order to keep.
+// that is lower than what came over its own route shows that the transport keeps no order: it is heard, also if a copy of it
+// was overtaken, and for EventTTL nothing of that emitter is overtaken, since there is no order to keep.
+//
+// A number that is far beyond the mark, over a new route, may be made up. It is heard, and the numbers between are foreign IDs.
 type eventLog struct {
 	foreign *foreignLog
 	ttl     time.Duration
@@ -68,6 +71,15 @@ func (l *eventLog) hear(id string, via uint64, channel string) (hearing, error) 
 	if !ok || n == 0 {
 		return l.foreign.hear(id, channel)
 	}
+	v, err := l.hearMade(prefix, n, via)
+	if v == unjudged && err == nil {
+		return l.foreign.hear(id, channel)
+	}
+	return v, err
+}
+
+// hearMade is hear for what a bus has made.
+func (l *eventLog) hearMade(prefix string, n, via uint64) (hearing, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -79,7 +91,10 @@ func (l *eventLog) hear(id string, via uint64, channel string) (hearing, error) 
 		e = l.emitters[prefix]
 	}
 	if e == nil {
-		e = l.meet(prefix, n, via, now)
+		if !isEventPrefix(prefix) {
+			return unjudged, nil
+		}
+		e = l.meet(prefix, n, now)
 	} else {
 		l.touch(e, now)
 	}
@@ -89,14 +104,19 @@ func (l *eventLog) hear(id string, via uint64, channel string) (hearing, error) 
 
 // judge says what the number is, and remembers it.
 func (l *eventLog) judge(e *emitter, n, via uint64, now time.Duration) hearing {
+	if n < e.top && e.inGap(n, now) {
+		return unjudged
+	}
+	if n > e.top {
+		return l.advance(e, n, via, now)
+	}
+	if n < e.brought(via) { // the transport keeps no order
+		e.loose = now + l.ttl
+	}
+	e.bring(via, n)
+	ordered := now >= e.loose
 	switch {
-	case n > e.top:
-		if via != e.via {
-			e.other, e.via = e.top, via
-		}
-		l.slide(e, n)
-		e.top = n
-	case n < e.origin:
+	case n < e.origin && (ordered || !l.extend(e, n)):
 		return overtaken
 	case n < e.floor:
 		if e.missed == 0 {
@@ -105,15 +125,56 @@ func (l *eventLog) judge(e *emitter, n, via uint64, now time.Duration) hearing {
 		e.missed--
 		return overtaken
 	case e.seen(n):
-		return heardOld
-	case via == e.via && n > e.other:
-		e.loose = now + l.ttl
-	case now >= e.loose:
+		if ordered || !e.overtaken(n) {
+			return heardOld
+		}
+		e.lose(n, false)
+		return heardNew
+	case ordered:
 		l.mark(e, n) // it counts once
+		if n >= e.floor {
+			e.lose(n, true)
+		}
 		return overtaken
 	}
 	l.mark(e, n)
 	return heardNew
+}
+
+// advance takes a number beyond the top.
+func (l *eventLog) advance(e *emitter, n, via uint64, now time.Duration) hearing {
+	top := e.top
+	leap := e.met && n-top > maxLeap && (e.brought(via) == 0 || len(e.gaps) == maxGaps)
+	if leap && !e.leap(top, n, now) {
+		return unjudged
+	}
+	e.met = true
+	l.slide(e, n)
+	if e.top = n; leap { // what it passes over is not waited for
+		e.missed -= min(e.missed, n-maxLeap-top-1)
+	}
+	e.bring(via, n)
+	l.mark(e, n)
+	return heardNew
+}
+
+// extend makes room in the window for a number below its origin, from where none was heard.
+func (l *eventLog) extend(e *emitter, n uint64) bool {
+	need := e.top/64 - n/64 + 1
+	if e.floor != e.origin || e.window == nil || need > maxWindow {
+		return false
+	}
+	size := uint64(len(e.window))
+	for size < need {
+		size *= 2
+	}
+	if l.words+int(size)-len(e.window) > l.maxBits {
+		return false
+	}
+	l.resize(e, size)
+	e.floor = max(1, n/64*64)
+	e.origin = e.floor
+	return true
 }
 
 // mark sets the bit of a number in the window. At the bound the emitter that rests longest loses some of its own.
@@ -130,7 +191,7 @@ func (l *eventLog) mark(e *emitter, n uint64) {
 }
 
 // meet makes the mark of an emitter whose first event has the number n.
-func (l *eventLog) meet(prefix string, n, via uint64, now time.Duration) *emitter {
+func (l *eventLog) meet(prefix string, n uint64, now time.Duration) *emitter {
 	for len(l.emitters) >= l.maxMade {
 		o := l.asleep.first
 		if o == nil {
@@ -139,11 +200,14 @@ func (l *eventLog) meet(prefix string, n, via uint64, now time.Duration) *emitte
 		l.forget(o)
 		l.evicted++
 	}
-	e := &emitter{prefix: strings.Clone(prefix), via: via, used: now}
+	e := &emitter{prefix: strings.Clone(prefix), used: now}
 	if word := n / 64; word >= minWindow {
 		e.floor = (word - minWindow + 1) * 64
 	}
 	e.floor = max(1, e.floor)
+	if n > maxLeap {
+		e.leap(0, n, now)
+	}
 	e.origin, e.top = e.floor, e.floor-1
 	l.emitters[e.prefix] = e
 	l.asleep.push(e)
@@ -201,6 +265,13 @@ func (l *eventLog) resize(e *emitter, size uint64) {
 	for w := e.floor / 64; old != nil && w <= e.top/64; w++ {
 		window[w%size] = old[w%uint64(len(old))]
 	}
+	if e.lost != nil {
+		lost := make([]uint64, size)
+		for w := e.floor / 64; w <= e.top/64; w++ {
+			lost[w%size] = e.lost[w%uint64(len(e.lost))]
+		}
+		e.lost = lost
+	}
 	l.words += len(window) - len(old)
 	e.window = window
 }
@@ -219,6 +290,9 @@ func (l *eventLog) raise(e *emitter, floor uint64) {
 			in := (^uint64(0) >> (64 - (hi - lo))) << (lo % 64)
 			seen = bits.OnesCount64(*word & in)
 			*word &^= in
+			if e.lost != nil {
+				e.lost[w%uint64(len(e.lost))] &^= in
+			}
 		}
 		e.missed += hi - lo - uint64(seen)
 		e.keys -= seen
@@ -235,7 +309,7 @@ func (l *eventLog) sleep(e *emitter) {
 	l.raise(e, e.top+1)
 	l.awake.remove(e)
 	l.words -= len(e.window)
-	e.window = nil
+	e.window, e.lost = nil, nil
 	l.asleep.push(e)
 }
 

@@ -36,29 +36,29 @@ func (l *eventLog) hears(t interface {
 
 // emitterModel is what must hold for one emitter, written for clearness and without bounds.
 type emitterModel struct {
-	settled map[uint64]bool   // heard, or overtaken
-	top     map[uint64]uint64 // by route
-	loose   time.Time         // until then in any order
+	settled map[uint64]hearing // heard, or overtaken
+	top     map[uint64]uint64  // by route
+	loose   time.Time          // until then in any order
 }
 
 func (m *emitterModel) hear(n, via uint64, ttl time.Duration) hearing {
-	if m.settled[n] {
-		return heardOld
-	}
-	m.settled[n] = true
-	for other, top := range m.top {
-		if other != via && top > n {
-			if time.Now().Before(m.loose) {
-				return heardNew
-			}
-			return overtaken
-		}
-	}
 	if n < m.top[via] {
 		m.loose = time.Now().Add(ttl)
 	}
 	m.top[via] = max(m.top[via], n)
-	return heardNew
+	loose := time.Now().Before(m.loose)
+	was, again := m.settled[n]
+	v := heardNew
+	for other, top := range m.top {
+		if other != via && top > n && !loose {
+			v = overtaken
+		}
+	}
+	if again && (was == heardNew || v == overtaken) {
+		return heardOld
+	}
+	m.settled[n] = v
+	return v
 }
 
 func (m *emitterModel) highest() (n uint64) {
@@ -81,20 +81,20 @@ func TestRule14EventLogAgainstModel(t *testing.T) {
 			hear := func(prefix string, n, via uint64) {
 				m := models[prefix]
 				if m == nil {
-					m = &emitterModel{settled: map[uint64]bool{}, top: map[uint64]uint64{}}
+					m = &emitterModel{settled: map[uint64]hearing{}, top: map[uint64]uint64{}}
 					models[prefix] = m
 				}
 				l.mu.Lock()
 				e := l.emitters[prefix]
-				lost := e != nil && n < e.floor
+				early := e != nil && n < e.origin // it may have no room to look so far
+				lost := e != nil && n < e.floor && !early
 				l.mu.Unlock()
-				loose := m.loose
 				want := m.hear(n, via, ttl)
 				got := l.hears(t, madeID(prefix, n), via)
-				if lost {
-					m.loose = loose // the log has not looked so far
-				}
 				switch {
+				case early && got == overtaken && want == heardNew:
+					delete(m.settled, n)
+				case early && got == overtaken:
 				case got == heardNew && want != heardNew:
 					t.Fatalf("number %d over %d is heard: want %d", n, via, want)
 				case lost && got == heardNew:
@@ -187,8 +187,8 @@ func TestRule15AnOvertakenEventIsCountedOnceAndNotHeard(t *testing.T) {
 			n, via uint64
 			want   hearing
 		}{
-			{1, 1, heardNew}, {3, 1, heardNew}, {3, 2, heardOld},
-			{2, 2, overtaken}, {2, 1, heardOld}, // its loss is settled
+			{1, 1, heardNew}, {3, 1, heardNew},
+			{2, 2, overtaken}, {3, 2, heardOld}, {2, 3, heardOld}, // its loss is settled
 			{8, 2, heardNew}, {7, 1, overtaken},
 		} {
 			require.Equal(t, c.want, l.hears(t, madeID(prefix, c.n), c.via), "%d over %d", c.n, c.via)
@@ -196,7 +196,7 @@ func TestRule15AnOvertakenEventIsCountedOnceAndNotHeard(t *testing.T) {
 		require.Equal(t, heardNew, l.hears(t, madeID(prefix, 6), 2), "the disorder of one transport: lower than what it brought itself")
 		require.Equal(t, heardNew, l.hears(t, madeID(prefix, 5), 1), "there is no order to keep")
 		time.Sleep(time.Second)
-		require.Equal(t, overtaken, l.hears(t, madeID(prefix, 4), 1), "for a while")
+		require.Equal(t, overtaken, l.hears(t, madeID(prefix, 4), 3), "for a while")
 		// What was missed is known by its count when the bits are gone.
 		require.Equal(t, heardNew, l.hears(t, madeID(prefix, 10), 1))
 		time.Sleep(5 * time.Second)
@@ -205,6 +205,87 @@ func TestRule15AnOvertakenEventIsCountedOnceAndNotHeard(t *testing.T) {
 		require.Equal(t, heardOld, l.hears(t, madeID(prefix, 9), 3))
 		require.Equal(t, heardNew, l.hears(t, madeID(prefix, 11), 3))
 	})
+}
+
+// What a transport without order brings is heard, whatever comes first, also beside others: a copy that was overtaken does
+// not stand in the way of one that was not.
+func TestRule14ATransportWithoutOrderLosesNothing(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		n, via uint64
+		want   hearing
+	}
+	for name, steps := range map[string][]step{
+		"the last one comes first":      {{60_000, 1, heardNew}, {1, 1, heardNew}, {1, 1, heardOld}, {30_000, 1, heardNew}, {60_000, 1, heardOld}},
+		"… also on another route":       {{9000, 1, heardNew}, {1, 2, overtaken}, {1, 1, heardNew}, {1, 2, heardOld}},
+		"a copy was overtaken":          {{2, 1, heardNew}, {1, 2, overtaken}, {1, 1, heardNew}, {1, 2, heardOld}},
+		"the route that shows it later": {{2, 2, heardNew}, {1, 1, overtaken}, {2, 1, heardOld}, {1, 2, heardNew}},
+		"… by a copy that was there":    {{3, 1, heardNew}, {1, 2, overtaken}, {3, 2, heardOld}, {2, 2, heardNew}, {1, 1, heardNew}},
+		"while the window grows":        {{1000, 1, heardNew}, {999, 2, overtaken}, {5000, 1, heardNew}, {999, 1, heardNew}, {999, 2, heardOld}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newEventLog(time.Minute, 1<<10)
+			defer l.Close()
+			prefix := newEventIDs().prefix
+			for _, c := range steps {
+				require.Equal(t, c.want, l.hears(t, madeID(prefix, c.n), c.via), "%d over %d", c.n, c.via)
+			}
+		})
+	}
+}
+
+// A number that is made up does not silence the bus whose prefix it has, whether that was heard of before or not.
+func TestRule26AForgedNumberSilencesNobody(t *testing.T) {
+	t.Parallel()
+	const last = 1<<48 - 1
+	for _, before := range []uint64{0, 1, 1000, 1 << 40} {
+		l := newEventLog(time.Minute, 1<<10)
+		prefix := newEventIDs().prefix
+		if before > 0 {
+			require.Equal(t, heardNew, l.hears(t, madeID(prefix, before), 1))
+		}
+		for i := range uint64(10) {
+			l.hears(t, madeID(prefix, last-i*(2*maxLeap)), 2+i%3)
+			l.hears(t, madeID(prefix, 1<<45+i*(2*maxLeap)), 5+i)
+		}
+		for n := before + 1; n < before+500; n++ {
+			require.Equal(t, heardNew, l.hears(t, madeID(prefix, n), 1), "%d after %d", n, before)
+			require.Equal(t, heardOld, l.hears(t, madeID(prefix, n), 2), "%d after %d", n, before)
+		}
+		require.NoError(t, l.Close())
+	}
+}
+
+// A link that was away for long goes on where its emitter is.
+func TestRule15ALeapIsBelieved(t *testing.T) {
+	t.Parallel()
+	l := newEventLog(time.Minute, 1<<10)
+	defer l.Close()
+	prefix := newEventIDs().prefix
+	n := uint64(1)
+	for route := range uint64(10) {
+		require.Equal(t, heardNew, l.hears(t, madeID(prefix, n), route+1))
+		require.Equal(t, heardNew, l.hears(t, madeID(prefix, n+5), route+1))
+		require.Equal(t, heardOld, l.hears(t, madeID(prefix, n), 100), "once")
+		if route < maxGaps {
+			require.Equal(t, overtaken, l.hears(t, madeID(prefix, n+4), 100), "in order")
+		}
+		n += 3 * maxLeap
+	}
+}
+
+// UUIDs of version 8 are not all made by a bus.
+func TestRule14ForeignUUIDsOfVersion8(t *testing.T) {
+	t.Parallel()
+	l := newEventLog(time.Minute, 1<<10)
+	defer l.Close()
+	for _, prefix := range []string{"01890000-0000-8000-8000-", "ffffffff-ffff-8fff-bfff-", "00000000-0000-8abc-8000-"} {
+		for _, n := range []uint64{1 << 47, 3, 1 << 30, 2, 1<<48 - 1, 1} {
+			require.Equal(t, heardNew, l.hears(t, madeID(prefix, n), 1))
+			require.Equal(t, heardOld, l.hears(t, madeID(prefix, n), 2))
+		}
+	}
+	require.Zero(t, l.stats().emitters)
 }
 
 func TestRule14ForeignIDs(t *testing.T) {
@@ -279,7 +360,7 @@ func TestEventLogMemory(t *testing.T) {
 		// What can be done by making IDs up. The bounds hold for them too.
 		{"far apart", func(i int) string { return madeID(ids.prefix, uint64(i+1)*1024) }, 1, eventLogStats{keys: 64, emitters: 1}},
 		{"each with a prefix of its own", func(i int) string {
-			return fmt.Sprintf("%08x-0000-8000-8000-000000000001", i)
+			return madeID(sealPrefix(fmt.Appendf(nil, "%08x-0000-8000-8000-", i)), 1)
 		}, 500, eventLogStats{keys: 1024 + n/8, emitters: 1024 + n/8, evicted: n - 1024 - n/8}},
 		{"foreign ones of a kilobyte", func(i int) string { return fmt.Sprintf("%01024d", i) }, 500, eventLogStats{keys: n / 2, evicted: n / 2}},
 	} {

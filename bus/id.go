@@ -28,22 +28,48 @@ type eventIDs struct {
 	n      uint64
 }
 
-// eventPrefix is the length of what they have in common: 74 random bits.
+// eventPrefix is the length of what they have in common: 62 random bits, and 12 that follow from these. So the UUIDs of
+// version 8 that others make are not taken for IDs of a bus.
 const eventPrefix = len("xxxxxxxx-xxxx-8xxx-xxxx-")
 
 func newEventIDs() *eventIDs {
 	id := []byte(NewID())
 	id[14] = '8' // the UUID version of those who fill in the bits in a way of their own
-	return &eventIDs{prefix: string(id[:eventPrefix])}
+	return &eventIDs{prefix: sealPrefix(id[:eventPrefix])}
+}
+
+const hexDigits = "0123456789abcdef"
+
+// sealPrefix writes the bits that follow from the others.
+func sealPrefix(id []byte) string {
+	sum := sumOfPrefix(string(id))
+	id[15], id[16], id[17] = hexDigits[sum>>8&15], hexDigits[sum>>4&15], hexDigits[sum&15]
+	return string(id)
+}
+
+// isEventPrefix reports whether it is the prefix of a bus.
+func isEventPrefix(id string) bool {
+	sum := sumOfPrefix(id)
+	return id[15] == hexDigits[sum>>8&15] && id[16] == hexDigits[sum>>4&15] && id[17] == hexDigits[sum&15]
+}
+
+// sumOfPrefix is FNV-1a over the digits that are drawn, folded.
+func sumOfPrefix(id string) uint32 {
+	sum := uint32(2166136261)
+	for i := range eventPrefix {
+		if i < 15 || i > 17 {
+			sum = (sum ^ uint32(id[i])) * 16777619
+		}
+	}
+	return (sum ^ sum>>12 ^ sum>>24) & 0xfff
 }
 
 func (ids *eventIDs) next() string {
-	const digits = "0123456789abcdef"
 	var id [36]byte
 	copy(id[:], ids.prefix)
 	ids.n++
 	for i, n := len(id)-1, ids.n; i >= eventPrefix; i-- {
-		id[i] = digits[n&15]
+		id[i] = hexDigits[n&15]
 		n >>= 4
 	}
 	return string(id[:])

@@ -32,11 +32,12 @@ func TestRule14AnEventOfItsOwnThatComesBackIsDroppedAtAnyAge(t *testing.T) {
 			peer.say(own)
 			time.Sleep(time.Hour)
 		}
-		others := []string{"1", bus.NewID(), "11111111-1111-8111-8111-111111111111", "11111111-1111-8111-8111-111111111112", "11111111-1111-8111-9111-111111111111"}
+		buses := append(madeIDs(t, "one", 2), madeIDs(t, "two", 1)...)
+		others := append([]string{"1", bus.NewID(), "11111111-1111-8111-8111-111111111111"}, buses...)
 		for round := range 2 {
 			if round == 1 {
-				others = others[:2] // the rest can be a bus's
-				for _, id := range []string{"11111111-1111-8111-8111-111111111111", "11111111-1111-8111-8111-111111111112"} {
+				others = others[:3] // the rest are a bus's
+				for _, id := range buses {
 					peer.say(bus.Envelope{ID: id, Type: bus.Event, Name: "e", Body: []byte(`1`)})
 				}
 			}
@@ -54,4 +55,15 @@ func TestRule14AnEventOfItsOwnThatComesBackIsDroppedAtAnyAge(t *testing.T) {
 			time.Sleep(ttl)
 		}
 	})
+}
+
+// madeIDs returns the IDs that another registry gives its events.
+func madeIDs(t *testing.T, name string, n int) (ids []string) {
+	r := newRegistry(t, commands.Config{ID: name})
+	peer := meet(t, r, "peer", bus.CanCancel)
+	for range n {
+		require.NoError(t, r.Events().EmitRaw(t.Context(), "e", nil))
+		ids = append(ids, peer.wants(bus.Event).ID)
+	}
+	return ids
 }

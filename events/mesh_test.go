@@ -41,6 +41,51 @@ func TestRule15Meshes(t *testing.T) {
 	}
 }
 
+// Over transports that keep no order all events are heard all the same, once, in any mesh, if nothing is dropped.
+func TestRule14MeshesWithoutOrderLoseNothing(t *testing.T) {
+	t.Parallel()
+	first := rand.Uint64() >> 1
+	for i := range uint64(*meshRuns) {
+		seed := first + i
+		if *meshSeed != 0 {
+			seed = *meshSeed
+		}
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { runUnordered(t, seed) })
+	}
+}
+
+func runUnordered(t *testing.T, seed uint64) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &meshSim{t: t, dice: roll(seed)}
+		n := s.pick(2, 3, 4, 5)
+		for i := range n {
+			s.nodes = append(s.nodes, s.nodeWith(bus.Options{ID: fmt.Sprint("n", i), EventTTL: time.Minute}))
+		}
+		defer s.close()
+		for _, e := range s.topology(n) {
+			d := wire{dice: roll(s.Uint64()), kind: s.pick(1, 2, 3), even: true}
+			s.attach(e, d, 0)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		var work sync.WaitGroup
+		for i, nd := range s.nodes {
+			work.Go(s.emitter(i, nd))
+		}
+		work.Wait()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		for i, nd := range s.nodes {
+			seen := make(map[[2]int]bool)
+			for _, e := range nd.heard {
+				require.False(t, seen[e], "node %d hears number %d of %d twice", i, e[1], e[0])
+				seen[e] = true
+			}
+			require.Len(t, seen, int(s.emitted.Load()), "node %d: %+v", i, nd.hub.Stats())
+		}
+	})
+}
+
 // node is one registry's side of events, without the registry.
 type node struct {
 	hub   *events.Hub
@@ -104,9 +149,13 @@ func (d dice) pick(of ...int) int { return of[d.IntN(len(of))] }
 func (d dice) ms(of ...int) time.Duration { return time.Duration(d.pick(of...)) * time.Millisecond }
 
 func (s *meshSim) node(i int) *node {
-	nd := &node{}
-	nd.hub, nd.bus = newHubIn(s.t, bus.Options{ID: fmt.Sprint("n", i), EventTTL: s.ms(20, 300, 5000), QueueSize: s.pick(4, 16, 100, 8192),
+	return s.nodeWith(bus.Options{ID: fmt.Sprint("n", i), EventTTL: s.ms(20, 300, 5000), QueueSize: s.pick(4, 16, 100, 8192),
 		DedupeKeys: s.pick(8, 300, 1<<18)})
+}
+
+func (s *meshSim) nodeWith(o bus.Options) *node {
+	nd := &node{}
+	nd.hub, nd.bus = newHubIn(s.t, o)
 	_, err := nd.hub.ListenRaw("from.*", func(_ context.Context, id string, p json.RawMessage) {
 		from, _ := strconv.Atoi(strings.TrimPrefix(id, "from."))
 		k, _ := strconv.Atoi(string(p))
@@ -213,6 +262,7 @@ type wire struct {
 	dice
 	kind    int
 	ordered bool
+	even    bool // metadata gets through, and nothing is so slow that it is dropped
 }
 
 // channels returns both ends of a new transport, for b's side and for a's.
@@ -226,7 +276,7 @@ func (d wire) channels(a, b string) (toA, toB *bus.Channel) {
 	switch d.kind {
 	case 2:
 		toA.Codec, toB.Codec = bus.JSON, bus.JSON
-		there.bare = d.pick(0, 1) == 1
+		there.bare = !d.even && d.pick(0, 1) == 1
 		back.bare = there.bare
 	case 3:
 		toA.Heartbeat, toB.Heartbeat = -1, -1
@@ -235,6 +285,9 @@ func (d wire) channels(a, b string) (toA, toB *bus.Channel) {
 }
 
 func (d wire) line() *line {
+	if d.even {
+		return &line{latency: d.ms(0, 1, 100), jitter: d.ms(1, 100, 500), rand: roll(d.Uint64()).Rand, sent: make(chan struct{}, 1)}
+	}
 	return &line{
 		latency: d.ms(0, 1, 100, 1000, 6000), jitter: d.ms(0, 1, 500), ordered: d.ordered,
 		service: time.Duration(d.pick(0, 0, 10, 1000, 20_000)) * time.Microsecond,
