@@ -140,6 +140,9 @@ func TestRule24NoValidationTakesMoreThanItsEstimate(t *testing.T) {
 		if most := s.graph.limits.most(len(data), depth); float64(steps-e.left) > most {
 			t.Fatalf("%s\n%s\n%d steps estimated, of %v", raw, data, steps-e.left, most)
 		}
+		if err, c := validate(s.resolved, value), newEstimate(context.Background(), steps).apply(s.graph.root, value); err != nil && len(err.Error()) > c.text {
+			t.Fatalf("%s\n%s\na message of %d bytes, estimated are %d", raw, data, len(err.Error()), c.text)
+		}
 		shown = 0
 		began := time.Now()
 		_ = validate(s.resolved, counted(value))
@@ -179,6 +182,10 @@ func TestRule24OrdinarySchemasAreNotRefused(t *testing.T) {
 		s, err := CompileSchema(json.RawMessage(`{"type":"array","uniqueItems":true,"items":` + tc.schema + `,"$defs":{"item":` + item + `,"shape":` + shapes + `}}`))
 		if err != nil {
 			t.Fatal(name, err)
+		}
+		deep := strings.Repeat(`{"id":1,"next":`, 350) + "null" + strings.Repeat("}", 350)
+		if err := s.Validate(context.Background(), []byte("["+deep+"]")); name == "items" && err != nil {
+			t.Errorf("a long chain: %v", err)
 		}
 		for _, n := range []int{1, 30, 1000, 5_000} {
 			var list []string

@@ -242,7 +242,7 @@ func (g *graph) refer(n *node) error {
 
 // weigh computes what one application costs whatever the value.
 func (n *node) weigh() {
-	n.words = 256 + 2*len(n.Pattern) + 32*(len(n.AnyOf)+len(n.OneOf))
+	n.words = 2*maxShown + 2*len(n.Pattern) + 32*(len(n.AnyOf)+len(n.OneOf)) + 16*len(n.Types)
 	n.fixed = (len(n.Properties) + len(n.DependentSchemas) + len(n.DependencySchemas)) / 8
 	for _, list := range slices.Concat(mapValues(n.DependentRequired), mapValues(n.DependencyStrings), [][]string{n.Required}) {
 		n.fixed += len(list) / 8
@@ -257,7 +257,7 @@ func (n *node) weigh() {
 	if n.Enum != nil || n.Const != nil {
 		data, _ := json.Marshal([]any{n.Enum, n.Const})
 		n.fixed += len(n.Enum)/4 + len(data)/64
-		n.words += 2 * len(data)
+		n.words += maxShown + 2*len(data)
 	}
 	for _, s := range slices.Concat(n.AnyOf, n.OneOf, []*jsonschema.Schema{n.Not, n.Contains}) {
 		if s != nil {
