@@ -177,7 +177,7 @@ var (
 		"conn_max_lifetime", "max_conn_age", "conn_max_lifetime_jitter", "skip_verify"}
 	rabbitParameters = []string{"heartbeat", "connection_timeout", "channel_max", "certfile", "keyfile", "cacertfile",
 		"server_name_indication", "auth_mechanism"}
-	// Of Postgres any other is allowed too, and nobody is shown it: the server may know it.
+	// For Postgres any other is allowed too, and is not shown: the server may know it.
 	postgresParameters = []string{"host", "port", "database", "dbname", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslsni",
 		"sslnegotiation", "connect_timeout", "application_name", "target_session_attrs", "search_path", "options",
 		"statement_timeout", "lock_timeout", "timezone", "TimeZone", "client_encoding", "service", "servicefile",
@@ -185,7 +185,7 @@ var (
 		"description_cache_capacity", "min_protocol_version", "max_protocol_version"}
 )
 
-// secrets returns the words of the URL that nobody is to see.
+// secrets returns the words of the URL that must not be shown.
 func (a address) secrets() (names, words []string) {
 	user, password, _ := a.login()
 	names, words = []string{user}, []string{password}

@@ -72,7 +72,7 @@ type shared struct {
 	// gap tells that messages may have been lost by every subscription.
 	gap  func(why string)
 	lost *atomic.Uint64
-	// secrets are what the URL says that nobody is to see; opts.Logger hides them.
+	// secrets are the words of the URL that must not be shown; opts.Logger hides them.
 	secrets *secrets
 	login   login
 	// dialer makes the connections of clients that ctx of Open does not reach. Open holds it.

@@ -8,7 +8,7 @@ import (
 	"net/url"
 )
 
-// Credentials say who connects to a broker. What a broker has no use for it ignores. The zero value is
+// Credentials name and authenticate the user that connects to a broker. A broker ignores the fields that it has no use for. The zero value is
 // the user of the URL, if that has one.
 type Credentials struct {
 	// User and Password go before those of the URL: for NATS, Redis (6 or newer: an ACL user; "" is the
@@ -27,7 +27,7 @@ type Credentials struct {
 	// NATSNkey is the path of a file with the seed of a user's nkey. Default "".
 	NATSNkey string
 	// SASL names the mechanism: for Kafka "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512" or "OAUTHBEARER" (the token is
-	// the password), for RabbitMQ "PLAIN" or "EXTERNAL" (the client certificate of Options.TLS says who it is).
+	// the password), for RabbitMQ "PLAIN" or "EXTERNAL" (the client certificate of Options.TLS names the user).
 	// Default "PLAIN".
 	SASL string
 }
@@ -55,7 +55,7 @@ func (c Credentials) check() error {
 	return fmt.Errorf("Credentials.SASL %q: want %s, %s, %s, %s or %s", c.SASL, saslPlain, saslExternal, saslSCRAM256, saslSCRAM512, saslOAuth)
 }
 
-// login is who connects: as the Options say, else as the URL does.
+// login is the user that connects: of the Options, else of the URL.
 type login struct {
 	user, password string
 	ask            func(ctx context.Context) (user, password string, err error) // nil where it stays the same
@@ -78,7 +78,7 @@ func newLogin(a address, s *shared) login {
 	return l
 }
 
-// get returns who connects now.
+// get returns the user and the password for a connection that is made now.
 func (l login) get(ctx context.Context) (user, password string, err error) {
 	if l.ask == nil {
 		return l.user, l.password, nil

@@ -66,7 +66,7 @@ func (k *kafka) config() *sarama.Config {
 	return config
 }
 
-// secure says how to talk TLS, and who connects.
+// secure sets TLS and the user.
 func (k *kafka) secure(config *sarama.Config) {
 	opts, l := k.shared.opts, k.shared.login
 	if opts.TLS != nil || k.address.scheme == "kafka+tls" {

@@ -72,11 +72,11 @@ func connectNATS(ctx context.Context, a address, s *shared, socket nats.CustomDi
 			s.opts.Logger.Debug("NATS", "error", err)
 		}),
 	}, more...)
-	who, err := natsLogin(s)
+	login, err := natsLogin(s)
 	if err != nil {
 		return nil, nil, err
 	}
-	options = append(options, who...)
+	options = append(options, login...)
 	if s.opts.Dial != nil {
 		options = append(options, nats.SkipHostLookup())
 	}
@@ -96,7 +96,7 @@ func connectNATS(ctx context.Context, a address, s *shared, socket nats.CustomDi
 	return conn, slow, nil
 }
 
-// natsLogin returns how the server is told who connects. A user without a password is a token.
+// natsLogin returns the options that authenticate the client. A user without a password is a token.
 func natsLogin(s *shared) ([]nats.Option, error) {
 	c, l := s.opts.Credentials, s.login
 	switch {
@@ -240,7 +240,7 @@ func closeNATS(conn *nats.Conn) {
 		_ = conn.FlushTimeout(time.Second)
 	}
 	closed := conn.StatusChanged(nats.CLOSED)
-	if conn.IsClosed() { // on its own, and nobody may be told any more
+	if conn.IsClosed() { // on its own: no handler is called any more
 		return
 	}
 	conn.Close()

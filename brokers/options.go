@@ -31,7 +31,7 @@ type Options struct {
 	// Small letters, digits and inner dashes, at most 32. Default "leat".
 	Namespace string
 	// Keys are what Join and Fleet sign with where their own options name none: secrets that all programs of the namespace share, so
-	// that whoever else may publish on the broker is not heard. At least 16 random bytes each, at most 8; see
+	// that messages of other publishers on the broker are rejected. At most 8, each of at least 16 random bytes; see
 	// bus.Channel.Keys. Publisher, Subscriber and Queue know nothing of them. Default: none.
 	Keys [][]byte
 	// Logger hears of what is skipped, dropped, lost and found again. What the
@@ -68,7 +68,7 @@ type Options struct {
 	// client) and so on. It is cloned; where its ServerName is empty, that is the host of the URL. Default nil: TLS where the scheme says so
 	// (tls, jetstream+tls, rediss, amqps, kafka+tls; Postgres' sslmode), with the roots of the system.
 	TLS *tls.Config
-	// Credentials say who connects, where the URL does not. Default: who the URL says.
+	// Credentials are the user that connects, and go before those of the URL. Default: those of the URL.
 	Credentials Credentials
 	// Dial makes the connections to a broker over a network: for a proxy or a tunnel. Names of hosts come as they are
 	// in the URL. Default a net.Dialer with a timeout of 5 s.

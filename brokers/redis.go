@@ -81,7 +81,7 @@ var hushRedis = sync.OnceFunc(func() { redis.SetLogger(redisLog{}) })
 
 type redisLog struct{}
 
-// redisSecrets are those of all clients of the process, whose log is one.
+// redisSecrets are those of all clients of the process, which share one log.
 var redisSecrets secrets
 
 func (redisLog) Printf(ctx context.Context, format string, args ...any) {

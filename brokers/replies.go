@@ -38,7 +38,7 @@ type RepliesOptions struct {
 	Lease time.Duration
 	// Keys are secrets that all processes share which serve the command: a reply in the store that is signed with none of them is
 	// not taken for one, and the request is given back. The first signs. At least 16 bytes each; see bus.Channel.Keys for how
-	// to change one: an old key is dropped when the replies that it has signed have expired. Default: none, so that all who may write
+	// to change one: an old key is dropped when the replies that it has signed have expired. Default: none, so that all writers
 	// to the store are trusted.
 	Keys [][]byte
 	// Logger hears of replies that could not be looked up or stored. Default slog.Default().

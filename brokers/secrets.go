@@ -157,7 +157,7 @@ func (s *secrets) as(err error, target any) bool {
 		return false
 	}
 	switch found := into.Interface().(type) {
-	case *pgconn.PgError: // the server's answer: people look at its code
+	case *pgconn.PgError: // the server's answer: callers look at its code
 		shown := *found
 		for _, text := range []*string{&shown.Message, &shown.Detail, &shown.Hint, &shown.InternalQuery, &shown.Where} {
 			*text = s.hide(*text)

@@ -44,9 +44,9 @@ type Options struct {
 	QueueSize  int
 	QueueBytes int
 	// EmitTimeout bounds how long an emitter waits for room in the queue of a link. Then the link is slow: until half of
-	// its queue is free nobody waits for it, and events that find no room are dropped for it and counted. Default 5 s.
+	// its queue is free emitters do not wait for it, and events that find no room are dropped for it and counted. Default 5 s.
 	EmitTimeout time.Duration
-	// StallTimeout is the time after which a link is closed whose peer takes nothing while something waits. Default 30 s.
+	// StallTimeout bounds how long a peer may take nothing while something waits for it: then the link is closed. Default 30 s.
 	StallTimeout time.Duration
 	// MaxMessageBytes bounds a message, in and out: its payload, its metadata and what its names have beyond 64 bytes
 	// each; see [Envelope.Size]. What comes is weighed before it is decoded. Default 16 MiB.
@@ -108,7 +108,7 @@ type Bus struct {
 	evicted atomic.Uint64  // request keys of links that have ended, forgotten before their time
 	serials atomic.Uint64  // of links
 	stalled atomic.Uint64  // links closed because their peer took nothing
-	loose   atomic.Uint64  // events that some handler has emitted, it is not known which: see causal.go
+	loose   atomic.Uint64  // events of a handler that is not known: see causal.go
 	runRoot atomic.Uintptr // the function that goroutines of handlers are started with
 
 	seed      maphash.Seed  // of names of routes

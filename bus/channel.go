@@ -61,8 +61,8 @@ type Channel struct {
 	// Both sides measure how far their clocks are apart, and a request that arrives after its caller
 	// has stopped waiting is dropped unexecuted and counted (LinkStats.Expired).
 	Heartbeat time.Duration
-	// Keys are secrets that both sides share: whoever may publish on the topic and has none of them is not heard. Each at
-	// least 16 random bytes, at most 8. What is sent is signed with the first (HMAC-SHA256 over the topic, all metadata and
+	// Keys are secrets that both sides share: a message of a publisher without one of them is rejected. At most 8, each of at
+	// least 16 random bytes. What is sent is signed with the first (HMAC-SHA256 over the topic, all metadata and
 	// the payload, in the metadata entry leat-mac); what is received has to be signed with any of them, or is rejected
 	// and counted (LinkStats.Forged). So a key is changed without a pause: add the new one at the back on both sides, then move
 	// it to the front on both, then drop the old one.

@@ -15,7 +15,7 @@ const (
 // foreignLog remembers the IDs of events that no bus has made. Such an ID is a duplicate for EventTTL. After that it
 // is a new event if it comes over the channel that brought it first, at most maxRounds times: a peer may count its
 // events, and begin anew. Over another channel it is a duplicate for originMemory: there it is an event that goes in a
-// circle whose trips take longer than EventTTL. Of what is remembered that long, two generations are kept; one is
+// circle, each trip of which takes longer than EventTTL. Of what is remembered that long, two generations are kept; one is
 // full at half of maxKeys or after half of the time, and the older one is dropped then.
 type foreignLog struct {
 	recent  *TTLStore

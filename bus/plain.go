@@ -12,7 +12,7 @@ const (
 	answered           // it has answered this side's hello: it is there, and what is held is sent to it
 )
 
-// maxHellos bounds the greetings whose answers are recognized: one is repeated until it is answered.
+// maxHellos bounds the own greetings of which an answer is recognized: a greeting is repeated until it is answered.
 const maxHellos = 16
 
 // admitPlain decides about a message that names no session.

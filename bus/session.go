@@ -83,7 +83,7 @@ const (
 )
 
 // A session may have begun so much later than it is, by the clock of the peer that is confirmed where that was measured,
-// or else by this side's. One that has begun later still is not newer than any: whoever says so has no such clock.
+// or else by this side's. One that claims to have begun later still is not newer than any.
 const (
 	sessionTolerance        = time.Minute
 	sessionToleranceUnknown = time.Hour
@@ -101,8 +101,8 @@ func (p *presence) absurd(s session, now int64) bool {
 // judge applies the rules of sessions to a message of type t from one, which
 // is addressed to another, or to none if to is empty. now is the own clock's. p.mu is held.
 //
-// A session is confirmed when it addresses this one: whoever sent that is
-// alive, and has heard of this life. Only greetings need no address. The
+// A session is confirmed when it addresses this one: its sender is alive, and
+// has heard of this life. Only greetings need no address. The
 // newest session wins.
 func (p *presence) judge(from session, to string, t Type, now int64) verdict {
 	peer := p.peer.Load()

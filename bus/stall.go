@@ -64,7 +64,7 @@ func (o *outbox) stalled() bool {
 	return false
 }
 
-// stalled closes a link whose peer takes nothing. One that has not come yet may take its time; and a peer
+// stalled closes the link if its peer takes nothing. A peer that has not come yet may take its time; and a peer
 // that stands for many, a fleet, knows by itself when it is cut off.
 func (l *Link) stalled() {
 	if !l.out.stalled() {
@@ -76,7 +76,7 @@ func (l *Link) stalled() {
 	}
 	l.bus.stalled.Add(1)
 	timeout := l.bus.opts.StallTimeout
-	l.log.Error("closing a link whose peer takes nothing", "timeout", timeout, "queued", l.out.len())
+	l.log.Error("closing link, the peer takes nothing", "timeout", timeout, "queued", l.out.len())
 	l.peerClosed(fmt.Errorf("%w: it took nothing for %s while messages waited", ErrPeerClosed, timeout))
 }
 

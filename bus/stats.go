@@ -49,7 +49,7 @@ type Stats struct {
 	Duplicates  uint64 // messages dropped by dedupe
 	RequestKeys int    // request IDs remembered now
 	EventKeys   int    // event IDs remembered one by one now
-	Emitters    int    // buses of whose events the last one is remembered now
+	Emitters    int    // buses of which the last event is remembered now
 	Overtaken   uint64 // events dropped because a later one of their emitter had come over another link
 	Evicted     uint64 // keys and emitters forgotten before their time, because DedupeKeys was reached
 	Stalled     uint64 // links closed because their peer took nothing for StallTimeout

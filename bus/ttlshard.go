@@ -145,7 +145,7 @@ func (s *ttlShard) clear() {
 	s.reset()
 }
 
-// reset makes the shard an empty one, whose keys are not counted.
+// reset empties the shard, and does not count its keys out.
 func (s *ttlShard) reset() {
 	s.index, s.chunks, s.spare = nil, nil, nil
 	s.head, s.tail, s.dead = 0, 0, 0

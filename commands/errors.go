@@ -178,7 +178,7 @@ func CodeOf(err error) Code {
 }
 
 // received marks the error that a call, or a registration, ends with: a handler that returns it has not chosen it. To be
-// deferred where such an error is returned to user code; the *Error is then nobody else's.
+// deferred where such an error is returned to user code; the caller owns the *Error then.
 func received(err *error) {
 	if e, ok := (*err).(*Error); ok && e.of == made {
 		e.of = called

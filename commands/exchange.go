@@ -10,8 +10,8 @@ import (
 )
 
 // exchange is one request that was sent on a link and is not answered yet.
-// Whoever takes it out of its peer's table settles it, so it is settled
-// exactly once: by the reply, the deadline, the caller who leaves, a failed
+// The goroutine that takes it out of its peer's table settles it, so it is settled
+// exactly once: by the reply, the deadline, the caller that leaves, a failed
 // send, or the end of the link.
 type exchange struct {
 	id      string // on the wire

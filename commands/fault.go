@@ -57,7 +57,7 @@ type verdict struct {
 	details []byte
 }
 
-// unspeakable stands for an error whose own methods panic, as those of a nil
+// unspeakable stands for an error with methods that panic, as those of a nil
 // pointer in an error do.
 const unspeakable = "the handler's error panicked when it was asked for its text"
 
@@ -154,7 +154,7 @@ func panicked(err error) bool {
 	return false
 }
 
-// failure is the error of a local call whose handler failed with err: the same as a remote caller gets, with err as its cause.
+// failure is the error of a local call when its handler has failed with err: the same as a remote caller gets, with err as its cause.
 func failure(command string, err error) *Error {
 	v := judge(err)
 	e := &Error{Code: v.code, Command: command, Message: v.text, Err: err, Reason: v.reason, Details: v.details}

@@ -13,7 +13,7 @@ type onceKey struct{}
 // handler runs for the first; all others, from whatever process, get its reply, be it a result or an error of the handler, for as
 // long as it is kept. So a caller that does not know what became of a call makes it again with the same key, and the same
 // request: with another one the key is refused as an invalid request. A request that no handler has seen, because it was invalid or
-// middleware has refused it, leaves the key as it was. Where nobody keeps replies the key changes nothing.
+// middleware has refused it, leaves the key as it was. Where replies are not kept the key changes nothing.
 //
 // Make a key for each intent, such as the ID of an order: a UUID that is stored with what it is for. It is not secret, and
 // crosses the wire. As with [WithKey], it does not count for the calls that handlers make. An empty key is none.

@@ -4,7 +4,7 @@ import "strings"
 
 // path is the registries that a registration has come through, the first one
 // first: their tokens, with commas between. One that finds itself in it is in a
-// cycle of routers, knows the command, and hands it to nobody.
+// cycle of routers, knows the command, and does not pass it on.
 type path string
 
 // maxPath bounds it.

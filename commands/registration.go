@@ -49,10 +49,10 @@ func (r *Registry) abandon(res *reservation, err error) {
 	r.touch(res.cmd.def.ID)
 }
 
-// notice is what somebody is to be told when r.mu is free.
+// notice is what a caller or a child is to be told when r.mu is free.
 type notice struct {
 	done    chan error // a Register call
-	child   *peer      // whose registration
+	child   *peer      // that has registered
 	thread  string     // has ended
 	refused string     // the command that the router has refused
 	times   uint64     // it has refused so many

@@ -81,7 +81,7 @@ func (p *peer) unrouted(d *bus.Delivery) {
 }
 
 // looped answers not_found to a request that goes in a circle, or has come too
-// far. That is no word about who has the command.
+// far. It does not say that the command is nowhere.
 func (p *peer) looped(e *bus.Envelope) {
 	p.r.stats.loops.Add(1)
 	p.refuse(e.ID, &bus.Fault{Code: string(NotFound), Looped: true,

@@ -18,7 +18,7 @@ type Stats struct {
 	Remote   int // commands reached through channels
 	Pending  int // requests sent or forwarded that wait for an answer
 	Serving  int // requests received that are not answered yet
-	Held     int // bytes of those, and of handlers whose caller has left; see Config.MaxHeldBytes
+	Held     int // bytes of those, and of handlers that their callers have left; see Config.MaxHeldBytes
 	Waiting  int // of those: in the backlog, because MaxInFlight handlers run
 	Reserved int // registrations that wait for the router
 
@@ -30,7 +30,7 @@ type Stats struct {
 	Refused   uint64 // requests refused because MaxBacklog, MaxForwarded or MaxHeldBytes was reached
 	Overdue   uint64 // forwarded requests given up after RequestTTL, for want of room or to shut down
 	Loops     uint64 // requests ended because they went in a circle
-	Late      uint64 // replies that nobody waited for
+	Late      uint64 // replies for which no caller waited
 	Conflicts uint64 // commands that a peer listed and that another owns, or that the router refused because another has the ID
 	TooMany   uint64 // commands that a peer listed or registered in vain, because of MaxCommands or MaxCommandBytes
 	Evicted   uint64 // commands forgotten because their peer did not have them

@@ -249,7 +249,7 @@ func (up *uplink) resend() {
 	}
 }
 
-// close ends the uplink, and says so to those who wait for the router. It returns what is to be done about
+// close ends the uplink, and fails what waits for the router. It returns what is to be done about
 // children that cannot be told: their commands are served without a router.
 func (up *uplink) close(cause error) {
 	r := up.r

@@ -93,7 +93,7 @@ func (a *attendance) at(in interest, p pattern.Pattern) *spread {
 	return s
 }
 
-// tidy forgets an interest that nobody has. a.mu is held.
+// tidy forgets an interest that no listener has. a.mu is held.
 func (a *attendance) tidy(in interest, s *spread) {
 	if s.own == 0 && len(s.from) == 0 {
 		delete(a.known, in)

@@ -95,7 +95,7 @@ func (g *group) next(members []*Listener) *Listener {
 // dividing is what a fleet understands: it gives each group to one process.
 const dividing = bus.CanGroup | bus.Shared
 
-// decides reports whether it is decided here which groups the event is for: there is a fleet, and nobody has decided yet.
+// decides reports whether it is decided here which groups the event is for: there is a fleet, and it is not decided yet.
 func (h *Hub) decides(ev *event) bool {
 	return ev.groups == nil && slices.ContainsFunc(h.bus.Links(), func(l *bus.Link) bool { return l.Understands(dividing) })
 }
@@ -164,7 +164,7 @@ func (h *Hub) passOn(l *Listener, ev *event) bool {
 	return false
 }
 
-var errSpent = errors.New("it has come too far")
+var errSpent = errors.New("it has been forwarded too often")
 
 // groupsFor returns what an event says about groups on a link. Beyond one that
 // leaves the process, and not to a fleet, every registry is its own.

@@ -79,7 +79,7 @@ type event struct {
 	body   json.RawMessage
 }
 
-// eventBytes is what an event takes beside what its sender has written.
+// eventBytes is what an event takes besides the data of its emitter.
 const eventBytes = 200
 
 // measure sets the size. Copies of it share all of that.
@@ -108,15 +108,15 @@ func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
 // must not be changed afterwards. It returns once the event is in the queues
 // of the local listeners and of the links, in that order for all later ones;
 // it waits, for at most ctx, where a listener with the policy [Block] is behind, and where a link's queue is full: there for at most
-// bus.Options.EmitTimeout. Then the event is dropped for that link and counted, and so are the next ones that find no room, while
-// nobody waits for the link until half of its queue is free. Private events, whose ID begins with
+// bus.Options.EmitTimeout. Then the event is dropped for that link and counted, and so are the next ones that find no room: until half
+// of the link's queue is free emitters do not wait for it. Private events, whose ID begins with
 // "_", stay here.
 //
 // The caller of a handler gets the events that the handler has emitted before its reply. A handler that emits on another
 // goroutine has to use its ctx, or one derived from it.
 //
 // Errors: [ErrClosed], ctx.Err(), or what is wrong with id or payload; then
-// nobody gets the event.
+// no listener gets the event.
 func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) (err error) {
 	defer h.emitPanicked(id, &err)
 	if err := checkID(id); err != nil {
@@ -341,7 +341,7 @@ func (h *Hub) keepBack(ev *event, from *bus.Link) {
 		return
 	}
 	if n := h.spent.Add(1); n&(n-1) == 0 {
-		go h.log.Warn("event not relayed, it is too old or has come too far", "event", ev.name, "id", ev.id, "spent", n)
+		go h.log.Warn("event not relayed: too old, or forwarded too often", "event", ev.name, "id", ev.id, "spent", n)
 	}
 }
 

@@ -45,8 +45,8 @@ type ListenOptions struct {
 	// Of the listeners of one registry whose patterns match, the group's take turns; one whose queue is full is passed
 	// over while another has room. Of the processes of a fleet one
 	// gets the event: the one where it was emitted, if it has a listener of the group for it, else a random one that
-	// the emitter's fleet knows to have one. So at most one process of the fleet gets it. None does if nobody listens,
-	// or nobody whom the emitter has heard of yet, and if the one that was picked ends before its listener has run. If that
+	// the emitter's fleet knows to have one. So at most one process of the fleet gets it. None does if no process listens,
+	// or none that the emitter has heard of yet, and if the one that was picked ends before its listener has run. If that
 	// goes on, and its last listener of the group has closed when the event comes, the fleet picks another process.
 	//
 	// Registries that are joined by pairs are one process to the fleet: which one of them has a listener does not
@@ -95,10 +95,10 @@ type Listener struct {
 	events    int           // guarded by mu: items that are not barriers
 	bytes     int           // guarded by mu: what these take
 	barriers  int           // guarded by mu: the other items
-	abandoned int           // guarded by mu: events that were queued at Close, and nobody has taken over
+	abandoned int           // guarded by mu: events that were queued at Close, and no other listener has taken over
 	closed    bool          // guarded by mu
 	asleep    bool          // guarded by mu: the goroutine waits for wake
-	room      chan struct{} // guarded by mu: closed when there is room; nil when nobody waits
+	room      chan struct{} // guarded by mu: closed when there is room; nil when no emitter waits
 }
 
 type listenerKey struct{}

@@ -80,7 +80,7 @@ type Fleet struct {
 	seating    seating                   // guarded by mu: those of the others
 	services   map[string]*service       // guarded by mu: what the others execute, by command ID
 	durables   map[string]bool           // guarded by mu: those of them that are durable
-	idleQueues map[string]bool           // guarded by mu: those of them that nobody executes now
+	idleQueues map[string]bool           // guarded by mu: those of them that no process executes now
 	attended   map[string]bool           // guarded by mu: durable commands for which this process has ever had a queue
 	queues     map[string]*queue         // guarded by mu: durable commands that the registry executes, by ID
 	jobs       map[string]*job           // guarded by mu: requests from queues that are being executed, by what they are to bring about
@@ -92,10 +92,10 @@ type Fleet struct {
 	early      []bus.Envelope            // guarded by mu: events that wait until the fleet is ready
 	earlyBytes int                       // guarded by mu: of these
 	flushes    map[string]*flushing      // guarded by mu: by the registry's ID
-	barriers   map[string]chan struct{}  // guarded by mu: of those who wait for the registry's queue, by ID
+	barriers   map[string]chan struct{}  // guarded by mu: calls that wait for the registry's queue, by ID
 	link       *attachment               // guarded by mu: the registry; nil before it attaches
 	dirty      map[string]bool           // guarded by mu: commands of which the registry may not know the latest
-	telling    bool                      // guarded by mu: somebody is telling it
+	telling    bool                      // guarded by mu: a goroutine is telling it
 	news       chan struct{}             // guarded by mu: closed and replaced when the registry's knowledge changes
 	discovery  *outbox
 	events     *outbox

@@ -236,7 +236,7 @@ func (f *Fleet) replied(l *letter, fx *effects) {
 		f.settle(c, e, fx)
 		return
 	}
-	if e.Fault.Code == codeNotFound && !e.Fault.Looped { // that tells nothing about who has it
+	if e.Fault.Code == codeNotFound && !e.Fault.Looped { // which does not say that no process has it
 		f.unserve(m, c.letter.envelope.Name)
 		f.ask(m) // it may only be late in saying so, or have it again
 	}

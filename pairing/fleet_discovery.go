@@ -90,7 +90,7 @@ func (f *Fleet) noticed(l *letter, fx *effects) error {
 		if l.names { // it has not heard of this process yet, or not for long
 			f.tell(m, l.sent)
 		}
-		if l.version != m.version || l.gaps != m.gaps { // its answer counts, and not what anybody may have written
+		if l.version != m.version || l.gaps != m.gaps { // its answer counts: the beat may be forged
 			f.ask(m)
 		}
 	case kindAsk:

@@ -156,7 +156,7 @@ func (f *Fleet) respond(l *letter, reply bus.Envelope) bool {
 }
 
 // maxStrangers is how many processes that are not members get replies to durable requests between two ticks of the keeper: what is
-// published to an inbox may make a topic at the broker, whoever the request says that it is from.
+// published to an inbox may make a topic at the broker, and a request may name any sender.
 const maxStrangers = 16
 
 // mayMail reports whether a reply may be published to a process's inbox now. f.mu is held.
@@ -178,7 +178,7 @@ func (f *Fleet) refused(to process, reply bus.Envelope) bool {
 	return f.mailTo(to, small) == nil && f.mailTo(to, reply) != nil
 }
 
-// mailTo publishes a message to a process's inbox, past the outbox: who calls it waits for it.
+// mailTo publishes a message to a process's inbox, past the outbox: its caller waits for it.
 func (f *Fleet) mailTo(to process, e bus.Envelope) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

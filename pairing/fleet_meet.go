@@ -9,7 +9,7 @@ import (
 	"github.com/leatbus/leat/bus"
 )
 
-// How processes get to know each other. A name that is heard of is not a process yet: anybody may have written it. One becomes
+// How processes get to know each other. A name that is heard of is not a process yet: any publisher may have written it. One becomes
 // a member when it addresses this life of this process, which it can only do after it has heard of it: before that it costs a
 // place in a bounded set, and no goroutine, no memory that stays and nothing on the broker. The set goes out with the next beat,
 // which says to those in it that they have been heard of. The answer is addressed.
@@ -22,8 +22,8 @@ type notice struct {
 const (
 	// maxWelcomes bounds the sessions that one beat welcomes. Of more, any are left for the next.
 	maxWelcomes = 256
-	// promptWelcomes is how many beats are sent at once for somebody who has come, between two ticks of the keeper; others wait
-	// for the tick.
+	// promptWelcomes is how many beats are sent at once for a process that has come, between two ticks of the keeper; others
+	// wait for the tick.
 	promptWelcomes = 32
 	// maxNotice bounds the body of a beat that is read, in bytes.
 	maxNotice = 64 << 10
@@ -52,7 +52,7 @@ func (f *Fleet) welcome(session string) {
 		return
 	}
 	if len(f.welcomes) >= maxWelcomes {
-		for other := range f.welcomes { // any: nobody can keep all others out
+		for other := range f.welcomes { // any: no flood of names can keep all others out
 			delete(f.welcomes, other)
 			break
 		}
@@ -148,7 +148,7 @@ func (f *Fleet) later(session, than string, ahead time.Duration, known bool) boo
 }
 
 // twin handles a message from another process with this one's ID: the younger of the two stays, if it is there. It is asked by a
-// beat that welcomes it: one message that anybody may have written ends nothing. f.mu is held.
+// beat that welcomes it: one message that may be forged ends nothing. f.mu is held.
 func (f *Fleet) twin(l *letter, fx *effects) {
 	session := l.session
 	switch {

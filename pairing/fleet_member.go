@@ -183,7 +183,7 @@ func (f *Fleet) unserve(m *member, id string) {
 	}
 }
 
-// unlist forgets a command that nobody executes. f.mu is held.
+// unlist forgets a command that no process executes. f.mu is held.
 func (f *Fleet) unlist(id string) {
 	delete(f.services, id)
 	delete(f.durables, id)
@@ -191,10 +191,10 @@ func (f *Fleet) unlist(id string) {
 	f.dirty[id] = true
 }
 
-// maxDurable bounds the durable commands of others that are known, also those that nobody executes now.
+// maxDurable bounds the durable commands of others that are known, also those that no process executes now.
 const maxDurable = 4096
 
-// roomForQueue makes room for one durable command more: at the bound one goes that nobody executes. f.mu is held.
+// roomForQueue makes room for one durable command more: at the bound one goes that no process executes. f.mu is held.
 func (f *Fleet) roomForQueue() bool {
 	if len(f.durables) < maxDurable {
 		return true

@@ -49,14 +49,14 @@ type FleetOptions struct {
 	// QueueSize bounds the requests and events that wait to be published on one topic; answers have twice that. At the
 	// bound the channel takes no more, and its callers wait. Default 8,192.
 	QueueSize int
-	// Keys are secrets that the processes of the fleet share: whoever may publish on the broker and has none of them is not heard.
-	// Each at least 16 random bytes, at most 8. What this process sends is signed with the first (HMAC-SHA256 over the topic and
+	// Keys are secrets that the processes of the fleet share: a message of a publisher without one of them is rejected.
+	// At most 8, each of at least 16 random bytes. What this process sends is signed with the first (HMAC-SHA256 over the topic and
 	// all of the message; a bundle of requests and replies has one signature), and what it receives, from queues too, has
 	// to be signed with any of them, or is rejected and counted (FleetStats.Forged). So a key is changed without a pause: add the
 	// new one at the back in every process, then move it to the front in every process, then drop the old one, when what
 	// was signed with it has left the queues of durable commands. Topic has to give the same names in all processes, and the broker
 	// has to leave metadata as it is. Nothing is encrypted; see bus.Channel.Keys and docs/brokers.md for what else
-	// it does not do. Default: none, so that all who may publish on the topics are trusted.
+	// it does not do. Default: none, so that all publishers on the topics are trusted.
 	Keys [][]byte
 	// MaxMembers bounds the other processes that this one deals with: more are refused and counted. Default 1,024.
 	MaxMembers int

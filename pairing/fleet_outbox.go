@@ -256,7 +256,7 @@ type promptPublisher interface {
 // publishing is a publisher's Publish.
 type publishing func(topic string, messages ...*message.Message) error
 
-// out counts items out, published or not. Those who wait for room are woken when half of it is there: else
+// out counts items out, published or not. Callers that wait for room are woken when half of it is there: else
 // thousands would wake up for each single place.
 func (o *outbox) out(items []outItem) {
 	o.mu.Lock()

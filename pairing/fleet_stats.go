@@ -22,11 +22,11 @@ type FleetStats struct {
 	Refused      uint64 // processes, commands, groups of listeners and queues beyond what is kept of them; see docs/bounds.md
 	Stale        uint64 // of those: from or to an earlier life of a process
 	Duplicates   uint64 // requests and events dropped because they had come before
-	Expired      uint64 // requests dropped unexecuted, here or there, because nobody waited for them any more
-	Late         uint64 // replies that nobody waited for
+	Expired      uint64 // requests dropped unexecuted, here or there, because their caller had stopped waiting
+	Late         uint64 // replies for which no caller waited
 	Rerouted     uint64 // requests sent once more, to another process
 	Lost         uint64 // calls that failed because their process went away or could not be reached
-	Unserved     uint64 // events for a group whose last listener here had closed, and that no other process has one of
+	Unserved     uint64 // events for a group of which the last listener here had closed, and no other process has one
 	Unsent       uint64 // messages that could not be published, or found no room
 	Evicted      uint64 // requests and events forgotten before their time, because DedupeKeys was reached
 	Resubscribed uint64 // subscriptions that ended and were made again

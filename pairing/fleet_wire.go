@@ -107,7 +107,7 @@ type letter struct {
 	body        []byte       // of a notice
 	envelope    bus.Envelope // of a bus message
 
-	names bool      // it says that its sender knows this life of this process; set by whoever receives it
+	names bool      // it says that its sender knows this life of this process; set by its receiver
 	what  catalogue // the body of a change or a list; likewise
 }
 

@@ -29,7 +29,7 @@ type JoinOptions struct {
 	Heartbeat time.Duration
 	// Keys are secrets that both sides share, at least 16 random bytes each, at most 8: what is signed with none of them is
 	// rejected. The first signs. See bus.Channel.Keys for how to change one, and for what it does not do.
-	// Default: none, so that all who may publish on the topics are trusted.
+	// Default: none, so that all publishers on the topics are trusted.
 	Keys [][]byte
 	// Close is called once, by the link, when it has ended; see
 	// bus.Channel.Close. Give it what was made for this channel alone, such as
