@@ -139,12 +139,22 @@ func fleetDeadline(k *fleetKit) {
 }
 
 func fleetTimeout(k *fleetKit) {
-	all := k.nodes(2, nodeOptions{registry: requestTTL(k.slow(500 * time.Millisecond))})
+	all := k.nodes(2)
 	s := k.stuck(all[1].Registry, "stuck")
-	k.can(all[:1], "stuck")
-	k.fails(all[0].Registry, "stuck", commands.ErrTimeout)
-	require.Error(k.t, recv(k.kit, s.ended, "the handler's end"))
-	k.rest(all...)
+	k.raw(all[1].Registry, "next", func(context.Context, json.RawMessage) (json.RawMessage, error) { return nil, nil })
+	k.can(all[:1], "stuck", "next")
+	k.longer("a request is delivered before its TTL ends", func(ttl time.Duration) bool {
+		stuck := commands.Define[commands.Void, commands.Void]("stuck", "", commands.Options{TTL: ttl})
+		_, err := commands.Execute(k.ctx, all[0].Registry, stuck, commands.Void{})
+		require.ErrorIs(k.t, err, commands.ErrTimeout)
+		k.ok(all[0].Registry, "next", "") // behind the request
+		k.rest(all...)
+		if len(s.started) == 0 { // it came too late to be run
+			return false
+		}
+		require.Error(k.t, recv(k.kit, s.ended, "the handler's end"))
+		return true
+	})
 }
 
 func fleetNested(k *fleetKit) {
