@@ -30,7 +30,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 )
 
-// authority makes certificates for a test's server and its client, which nobody else trusts.
+// authority makes certificates for a test's server and its client, which no other test trusts.
 type authority struct {
 	t      testing.TB
 	dir    string // what a server reads: ca.pem, server.pem, server.key
@@ -224,7 +224,7 @@ func seedFile(t testing.TB, create func() (nkeys.KeyPair, error)) (pair nkeys.Ke
 	return pair, public, file
 }
 
-// operatedNATS is a server whose operator vouches for an account, and that for a user, who has a file.
+// operatedNATS is a server whose operator vouches for an account, and the account for a user, which has a file.
 func operatedNATS(t testing.TB) (url, creds string) {
 	t.Helper()
 	operator, operatorID, _ := seedFile(t, nkeys.CreateOperator)

@@ -88,12 +88,7 @@ func TestRedisCredentials(t *testing.T) {
 // protectedPostgres takes TLS only, from clients with a certificate, and one user with a password.
 func protectedPostgres(t testing.TB) (*private, *authority) {
 	t.Helper()
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	require.NoError(t, err)
-	if path, err := exec.LookPath("postgres"); err == nil {
-		found = append(found, path)
-	}
-	path := postgresServer.path(t, found...)
+	path := postgresPath(t)
 	dir, owner := ownedDir(t, "postgres")
 	certs, _ := ownedDir(t, "postgres")
 	ca := newAuthority(t, certs)
@@ -102,10 +97,7 @@ func protectedPostgres(t testing.TB) (*private, *authority) {
 	hba := ca.file("hba.conf")
 	require.NoError(t, os.WriteFile(hba, []byte("hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n"), 0o600))
 	ca.owned(owner)
-	initdb := exec.Command(filepath.Join(filepath.Dir(path), "initdb"), "-D", dir, "-U", secretUser, "--pwfile", password, "-A", "scram-sha-256", "--no-sync")
-	require.NoError(t, as(initdb, owner))
-	out, err := initdb.CombinedOutput()
-	require.NoErrorf(t, err, "%s", out)
+	initPostgres(t, path, dir, owner, "-U", secretUser, "--pwfile", password, "-A", "scram-sha-256")
 	p := &private{t: t, port: freePort(t), at: "postgres://localhost:%d/postgres", crash: syscall.SIGQUIT}
 	p.run = func(p *private) *child {
 		return spawn(t, "minder", owner, path, "-D", dir, "-p", strconv.Itoa(p.port), "-k", dir, "-c", "listen_addresses=127.0.0.1",

@@ -105,19 +105,30 @@ func startRedis(t testing.TB, more ...string) *private {
 	return p.start()
 }
 
-func startPostgres(t testing.TB) *private {
+func postgresPath(t testing.TB) string {
 	t.Helper()
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 	require.NoError(t, err)
 	if path, err := exec.LookPath("postgres"); err == nil {
 		found = append(found, path)
 	}
-	path := postgresServer.path(t, found...)
-	dir, owner := ownedDir(t, "postgres") // it refuses to run as root
-	initdb := exec.Command(filepath.Join(filepath.Dir(path), "initdb"), "-D", dir, "-U", "postgres", "-A", "trust", "--no-sync")
+	return postgresServer.path(t, found...)
+}
+
+// initPostgres makes the files of a server in dir.
+func initPostgres(t testing.TB, path, dir, owner string, args ...string) {
+	t.Helper()
+	initdb := exec.Command(filepath.Join(filepath.Dir(path), "initdb"), append([]string{"-D", dir, "--no-sync"}, args...)...)
 	require.NoError(t, as(initdb, owner))
 	out, err := initdb.CombinedOutput()
 	require.NoErrorf(t, err, "%s", out)
+}
+
+func startPostgres(t testing.TB) *private {
+	t.Helper()
+	path := postgresPath(t)
+	dir, owner := ownedDir(t, "postgres") // it refuses to run as root
+	initPostgres(t, path, dir, owner, "-U", "postgres", "-A", "trust")
 	p := &private{t: t, port: freePort(t), at: "postgres://postgres@127.0.0.1:%d/postgres", crash: syscall.SIGQUIT}
 	p.run = func(p *private) *child {
 		return spawn(t, "minder", owner, path, "-D", dir, "-p", strconv.Itoa(p.port), "-k", dir, "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300")

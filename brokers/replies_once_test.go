@@ -144,7 +144,7 @@ func TestRule28WhatNeverRanIsNotKept(t *testing.T) {
 	})
 }
 
-// TestRule26KeptRepliesAreSigned: what somebody else has written into the store is no reply.
+// TestRule26KeptRepliesAreSigned: what another client has written into the store is no reply.
 func TestRule26KeptRepliesAreSigned(t *testing.T) {
 	t.Parallel()
 	eachStore(t, func(t *testing.T, open func(brokers.RepliesOptions) *brokers.Replies) {

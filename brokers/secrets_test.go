@@ -20,14 +20,14 @@ import (
 	"github.com/leatbus/leat/brokers"
 )
 
-// The marks of what nobody is to see.
+// The marks of what must not be shown.
 const (
 	secretUser     = "S3cr3tUser"
 	secretPassword = "S3cr3tPass"
 	secretMark     = "s3cr3t"
 )
 
-// remoteSchemes are those whose URL has a user.
+// remoteSchemes are those with a user in the URL.
 var remoteSchemes = []string{"nats", "tls", "nats+jetstream", "jetstream", "redis", "rediss", "amqp", "amqps",
 	"postgres", "postgresql", "kafka", "memory", "gochannel", "mysql", "", "REDIS"}
 
@@ -53,7 +53,7 @@ func (r *record) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(r, &slog.HandlerOptions{Level: slog.LevelDebug - 8}))
 }
 
-// requireDiscreet looks through an error, whatever way somebody might print it, and everything that it wraps.
+// requireDiscreet looks through an error, in every way to print it, and everything that it wraps.
 func requireDiscreet(t require.TestingT, err error, about string) {
 	if err == nil {
 		return
@@ -76,7 +76,7 @@ func requireDiscreet(t require.TestingT, err error, about string) {
 	}
 }
 
-// openDiscreetly opens a URL behind which nobody is, and looks through all that is said.
+// openDiscreetly opens a URL without a server, and looks through all that is said.
 func openDiscreetly(t require.TestingT, url string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
@@ -170,7 +170,7 @@ func TestRule25AnyURLShowsNoSecret(t *testing.T) {
 	})
 }
 
-// TestRule25ReconnectingShowsNoSecret: nor does what a client says later, whose server does not let it in any more.
+// TestRule25ReconnectingShowsNoSecret: nor does what a client says when its server does not let it in any more.
 func TestRule25ReconnectingShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"nats", "jetstream"} {

@@ -18,7 +18,7 @@ func madeID(prefix string, n uint64) string {
 	return ids.next()
 }
 
-// bubbled hides that it is a *testing.T, whose Deadline may not be asked in a bubble.
+// bubbled hides a *testing.T, the Deadline of which may not be asked in a bubble.
 type bubbled struct{ testing.TB }
 
 // hears is hear without the parts that tests of made IDs do not need.

@@ -58,12 +58,12 @@ func TestOnlyMessagesOfTheLifeThatIsMetAreTaken(t *testing.T) {
 		"nobody met: goodbye to my life before":        {false, 0, "other", goodbye, stale},
 		"met: hello of a life an hour ahead":           {true, time.Hour, "", hello, stale},
 		"met: message of a life 60 years ahead":        {true, 60 * 365 * 24 * time.Hour, "me", ping, stale},
-		"no session: event, though somebody was met":   {true, -1, "plain", event("1"), stale},
-		"no session: hello, though somebody was met":   {true, -1, "plain", hello, stale},
+		"no session: event, though a peer was met":     {true, -1, "plain", event("1"), stale},
+		"no session: hello, though a peer was met":     {true, -1, "plain", hello, stale},
 		"no session: goodbye, though somebody was met": {true, -1, "plain", goodbye, stale},
-		"no session: goodbye, where nobody was met":    {false, -1, "plain", goodbye, stale},
-		"no session: event, where nobody was met":      {false, -1, "plain", event("1"), stale},
-		"no session: hello, where nobody was met":      {false, -1, "plain", hello, taken},
+		"no session: goodbye, where no peer was met":   {false, -1, "plain", goodbye, stale},
+		"no session: event, where no peer was met":     {false, -1, "plain", event("1"), stale},
+		"no session: hello, where no peer was met":     {false, -1, "plain", hello, taken},
 		"my own, handed out to me":                     {false, -1, "mirror", hello, stale},
 		"a session that is none":                       {true, -1, "garbage", event("1"), refuse},
 		"a session that is too long":                   {true, -1, "long", event("1"), refuse},
@@ -175,7 +175,7 @@ func TestWhatIsSentBeforeThePeerIsKnownIsHeldAndKeepsItsOrder(t *testing.T) {
 				require.ErrorIs(t, l.Send(event("more")), bus.ErrFull)
 				answers := 0
 				for ; l.Send(bus.Envelope{Type: bus.ExecuteResponse, Thread: "x"}) == nil; answers++ {
-					require.Less(t, answers, 2*4096/256, "answers that nobody takes are bounded by their bytes")
+					require.Less(t, answers, 2*4096/256, "answers that the peer does not take are bounded by their bytes")
 				}
 				require.ErrorIs(t, l.Send(bus.Envelope{Type: bus.ExecuteResponse, Thread: "x"}), bus.ErrFull)
 				require.EqualValues(t, 2, l.Stats().NoRoom)
@@ -217,7 +217,7 @@ func plainly(t *testing.T, l *bus.Link, e bus.Envelope) {
 	synctest.Wait()
 }
 
-// TestRule26NoStrayMessageOpensTheHold: what is held for a peer that is not there yet is not lost to a message of nobody's.
+// TestRule26NoStrayMessageOpensTheHold: what is held for a peer that is not there yet is not lost to a stray message.
 func TestRule26NoStrayMessageOpensTheHold(t *testing.T) {
 	t.Parallel()
 	for name, e := range map[string]bus.Envelope{

@@ -108,7 +108,7 @@ func TestRule22WhatARouterMissesIsRegisteredWithItOrTheNextOne(t *testing.T) {
 	}
 }
 
-// An answer that takes longer than RequestTTL is an answer all the same: what nobody waits for has no deadline to miss.
+// An answer that takes longer than RequestTTL is an answer all the same: a registration without a waiting call has no deadline to miss.
 func TestRule22LinksSlowerThanRequestTTLConvergeToo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

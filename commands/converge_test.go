@@ -24,7 +24,7 @@ import (
 	"github.com/leatbus/leat/pairing"
 )
 
-// bubbled hides that it is a *testing.T, whose Deadline may not be asked in a bubble.
+// bubbled hides a *testing.T, the Deadline of which may not be asked in a bubble.
 type bubbled struct{ testing.TB }
 
 // treeWires are ways to join a parent and a child in a tree.
@@ -277,7 +277,7 @@ func (tr *forest) verify(conflicts bool) error {
 			delete(knows, id)
 		}
 		if len(knows) > 0 {
-			return fmt.Errorf("%s knows %v, which nobody serves; %s", top.id(), slices.Sorted(maps.Keys(knows)), tr.counters())
+			return fmt.Errorf("%s knows %v, which no registry serves; %s", top.id(), slices.Sorted(maps.Keys(knows)), tr.counters())
 		}
 		if s := top.Stats(); s.Unsynced != s.Conflicting || s.Reserved != 0 || s.Conflicting != 0 && !conflicts {
 			return fmt.Errorf("%s: unsynced %d, reserved %d, conflicting %d", top.id(), s.Unsynced, s.Reserved, s.Conflicting)
@@ -308,12 +308,12 @@ func (tr *forest) verifyID(top *treeNode, id string, knows map[string]string) er
 			refused += at.Stats().Conflicting
 		}
 		if refused == 0 {
-			return fmt.Errorf("%s does not know %s of %s (%v), and nobody counts a conflict", top.id(), id, n.id(), below)
+			return fmt.Errorf("%s does not know %s of %s (%v), and no conflict is counted", top.id(), id, n.id(), below)
 		}
 	}
 	switch {
 	case known && len(there) == 0:
-		return fmt.Errorf("%s knows %s of %q, where nobody serves it (%v do)", top.id(), id, channel, below)
+		return fmt.Errorf("%s knows %s of %q, where no registry serves it (%v do)", top.id(), id, channel, below)
 	case !known:
 		return nil
 	}

@@ -112,7 +112,7 @@ func TestRule24NamesThatAreTooLongAreRefused(t *testing.T) {
 	})
 }
 
-// What comes is weighed before it is decoded: 32 MB of JSON cost next to nothing. Whoever waits is told all the same.
+// What comes is weighed before it is decoded: 32 MB of JSON cost next to nothing. What waits for it ends all the same.
 func TestRule24TooLargeMessagesAreNotDecoded(t *testing.T) { // not parallel: it counts what is allocated
 	shared := strings.Repeat(`{"a":[1,2,3]},`, 3<<20)
 	r := newRegistry(t, commands.Config{ID: "r", MaxMessageBytes: 1 << 20})

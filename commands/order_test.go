@@ -149,7 +149,7 @@ func TestRule15AnEventOfAHandlerIsAcceptedBeforeItsReply(t *testing.T) {
 	}
 }
 
-// shut attaches a stranger whose publisher is a valve, and has it answer the handshake.
+// shut attaches a stranger behind a valve, and has it answer the handshake.
 func shut(t *testing.T, r *commands.Registry, features bus.Features) (*stranger, *valve) {
 	s := &stranger{t: t, sent: make(chan bus.Envelope, 1<<15), in: make(chan *message.Message), end: make(chan struct{})}
 	v := &valve{Publisher: s}

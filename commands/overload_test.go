@@ -28,7 +28,7 @@ func joinOver(t testing.TB, wire func(t testing.TB, a, b string) (chA, chB *bus.
 	return down, up
 }
 
-// burst makes n calls whose handlers all run before the first returns, and requires that all succeed.
+// burst makes n calls, all handlers of which run before the first returns, and requires that all succeed.
 func burst(t *testing.T, caller, server *commands.Registry, n int) {
 	var running sync.WaitGroup
 	running.Add(n)

@@ -67,7 +67,7 @@ func TestRule16AListenerThatClosesHandsOverToItsGroup(t *testing.T) {
 	assert.Zero(t, h.Stats().Dropped)
 }
 
-// What nobody can take over is counted, and Flush says it.
+// What no other listener can take over is counted, and Flush says it.
 func TestRule16FlushSaysWhatWasNotHandled(t *testing.T) {
 	t.Parallel()
 	t.Run("a listener closes", func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestRule24ListenersQueuesAreBoundedInBytes(t *testing.T) {
 	assert.Len(t, r.all(), 1, "one event fits, however large")
 }
 
-// Beyond a link to another process nobody can say which groups there are, nor which ones an event is for.
+// A peer in another process cannot say which groups there are, nor which ones an event is for.
 func TestRule26GroupsOfAnotherProcessAreRefused(t *testing.T) {
 	t.Parallel()
 	hub, b := newHub(t, bus.Options{ID: "hub"})

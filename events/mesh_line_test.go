@@ -10,7 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// line is one direction of a transport that takes its time, in a testing/synctest bubble. It keeps what nobody has
+// line is one direction of a transport that takes its time, in a testing/synctest bubble. It keeps what is not
 // subscribed to yet.
 type line struct {
 	latency, jitter time.Duration // how long a message is on its way

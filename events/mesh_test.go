@@ -348,7 +348,7 @@ func (s *meshSim) check() {
 			next[e[0]] = e[1] + 1
 		}
 		if missing := s.emitted.Load() - uint64(len(seen)); s.steady {
-			require.LessOrEqual(s.t, missing, lost, "node %d misses events that nobody has counted", i)
+			require.LessOrEqual(s.t, missing, lost, "node %d misses events that are not counted", i)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package pairing_test
 
 import (
 	"context"
-	"encoding/json"
 	"testing"
 
 	"github.com/leatbus/leat/bus/memory"
@@ -13,30 +12,11 @@ import (
 func BenchmarkFleetCall(b *testing.B) {
 	ps := memory.New(memory.Options{MaxUnacked: 256})
 	caller, worker := join(b, ps, "caller", pairing.FleetOptions{}), join(b, ps, "worker", pairing.FleetOptions{})
-	serve(b, worker, "echo", func(_ context.Context, req json.RawMessage) (json.RawMessage, error) { return req, nil })
+	echo(b, worker.Registry)
 	if err := caller.fleet.Await(context.Background(), "echo"); err != nil {
 		b.Fatal(err)
 	}
-	call := func() {
-		if _, err := caller.ExecuteRaw(context.Background(), "echo", json.RawMessage("1")); err != nil {
-			b.Error(err)
-		}
-	}
-	b.Run("one", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			call()
-		}
-	})
-	b.Run("many", func(b *testing.B) {
-		b.ReportAllocs()
-		b.SetParallelism(32)
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				call()
-			}
-		})
-	})
+	callers(b, caller.Registry)
 	caller.end(b)
 	worker.end(b)
 	if err := ps.Close(); err != nil {

@@ -36,7 +36,7 @@ func TestRule24QueuesOfAProcessAreBounded(t *testing.T) {
 	require.NoError(t, register(0))
 }
 
-// TestRule24DurableCommandsOfOthersAreBounded: those that nobody serves any more make room.
+// TestRule24DurableCommandsOfOthersAreBounded: those that no process serves any more make room.
 func TestRule24DurableCommandsOfOthersAreBounded(t *testing.T) {
 	t.Parallel()
 	const bound = 4096

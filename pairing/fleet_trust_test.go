@@ -21,7 +21,7 @@ import (
 	"github.com/leatbus/leat/pairing"
 )
 
-// forge makes a notice of a fleet, as somebody else may write it.
+// forge makes a notice of a fleet, as a forger may write it.
 func forge(id, session, kind, body string, more ...string) *message.Message {
 	m := message.NewMessage(bus.NewID(), []byte(body))
 	m.Metadata = message.Metadata{"leat-fleet-from": id, "leat-fleet-session": session, "leat-fleet-kind": kind}
@@ -296,7 +296,7 @@ func TestRule27WhatIsNotKnownIsSkipped(t *testing.T) {
 	})
 }
 
-// forgeries draws what somebody may write who reads along and has no key: all but the one message that says, by a later life under
+// forgeries draws what a client without a key may write that reads along: all but the one message that says, by a later life under
 // the reader's own ID, that it has heard of the reader's.
 func forgeries(r *rand.Rand, all []*member, sessions map[string]string) func() (topic string, m *message.Message) {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
@@ -331,8 +331,8 @@ func forgeries(r *rand.Rand, all []*member, sessions map[string]string) func() (
 	}
 }
 
-// TestRule26AFleetComesToRestAfterAnyForgery: whatever somebody writes who has no key, some leases later all know each other and what
-// they serve, and nobody else.
+// TestRule26AFleetComesToRestAfterAnyForgery: whatever a client without a key writes, some leases later all processes know each other and what
+// they serve, and no other process.
 func TestRule26AFleetComesToRestAfterAnyForgery(t *testing.T) {
 	t.Parallel()
 	runs := 60

@@ -152,7 +152,7 @@ func (e *enemy) say(env bus.Envelope) {
 	}
 }
 
-// send publishes. Whoever has closed the link in the meantime takes nothing.
+// send publishes. A link that has closed in the meantime takes nothing.
 func (e *enemy) send(m *message.Message) {
 	e.hostile.Add(1)
 	_ = e.life.ch.Publisher.Publish(e.life.ch.Out, m)

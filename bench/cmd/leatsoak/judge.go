@@ -99,7 +99,7 @@ func (j *judge) verdict() string {
 	return "leatsoak: ok: " + what
 }
 
-// codeOf names how a call has failed, for the table. Whose ctx has ended is told apart.
+// codeOf names how a call has failed, for the table. A call that ended with its ctx is told apart.
 func codeOf(err error) string {
 	code := string(commands.CodeOf(err))
 	if code == "" {

@@ -29,7 +29,7 @@ func (e *stream) emit(s *soaking, burst int) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		err := events.Emit(ctx, e.from.Events(), e.event, e.next+1)
 		cancel()
-		if err != nil { // and nobody hears it: its number is used again
+		if err != nil { // no listener hears it: its number is used again
 			s.violated("emit", "%s: %v", e.event.ID(), err)
 			return
 		}

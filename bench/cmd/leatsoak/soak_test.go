@@ -49,7 +49,7 @@ func TestViolationsAreTold(t *testing.T) {
 		"wrong result":     func(s *soaking) { s.call(t.Context(), r, wrong, 7) },
 		"unexpected error": func(s *soaking) { s.call(t.Context(), r, fails, 7, commands.Timeout) },
 		"calls":            func(s *soaking) { s.calls.Add(1); s.balance() },
-		"events": func(s *soaking) { // one is lost, and nobody has counted it
+		"events": func(s *soaking) { // one is lost, and not counted
 			e := newStream(r)
 			l := hear(s, e, r, 0)
 			defer l.listener.Close()

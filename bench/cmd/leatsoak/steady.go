@@ -12,7 +12,7 @@ import (
 	"github.com/leatbus/leat/events"
 )
 
-// steadySite is three registries in a row, whose links stay: calls go from one end to the other, events both ways.
+// steadySite is three registries in a row, with links that stay: calls go from one end to the other, events both ways.
 type steadySite struct {
 	*soaking
 	name    string
@@ -63,7 +63,7 @@ func (t *steadySite) start() {
 	t.every(time.Second, 2, func(r *rand.Rand) { // beyond MaxInFlight and MaxBacklog: some are refused
 		t.burst(r, t.row[0], t.work, t.load*(1+r.IntN(400)), commands.Internal, commands.Timeout)
 	})
-	for i := range 2 { // who calls one by one is served all the same, or told why not
+	for i := range 2 { // single calls are served all the same, or fail with a reason
 		t.every(4*time.Millisecond, uint64(3+i), func(r *rand.Rand) {
 			t.call(context.Background(), t.row[i], t.work, r.Int64N(1<<40), commands.Internal, commands.Timeout)
 		})
