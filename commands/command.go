@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -83,6 +84,11 @@ func define[Req, Res any](id, description string, opts []Options) (c Command[Req
 		o = opts[0]
 	default:
 		return c, fmt.Errorf("%d options", len(opts))
+	}
+	for _, schema := range []*json.RawMessage{&o.RequestSchema, &o.ResponseSchema} {
+		if string(bytes.TrimSpace(*schema)) == "null" { // nothing is said
+			*schema = nil
+		}
 	}
 	if id == "" {
 		return c, fmt.Errorf("empty ID")

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,8 +40,9 @@ func (r *Registry) RegisterRaw(ctx context.Context, def bus.Definition, h RawHan
 	return r.register(ctx, cmd)
 }
 
+// compile returns nil for a schema that says nothing: none, or null.
 func compile(schema json.RawMessage) (*payload.Schema, error) {
-	if schema == nil {
+	if schema == nil || string(bytes.TrimSpace(schema)) == "null" {
 		return nil, nil
 	}
 	return payload.CompileSchema(schema)

@@ -135,3 +135,19 @@ func TestRule20APeersSchemaIsASchema(t *testing.T) {
 		assert.Empty(t, r.Commands())
 	}
 }
+
+func TestRule20ANullSchemaSaysNothing(t *testing.T) {
+	t.Parallel()
+	r := newRegistry(t, commands.Config{})
+	null := json.RawMessage(" null")
+	require.NoError(t, r.RegisterRaw(within(t), bus.Definition{ID: "raw", Schema: &bus.Schema{Request: null, Response: null}}, nothing))
+	for _, req := range []json.RawMessage{nil, json.RawMessage("1"), json.RawMessage(`{"a":1}`)} {
+		_, err := r.ExecuteRaw(within(t), "raw", req)
+		assert.NoError(t, err, string(req))
+	}
+	typed := commands.Define[int, int]("typed", "", commands.Options{RequestSchema: null, ResponseSchema: null})
+	assert.JSONEq(t, `{"type":"integer"}`, string(typed.Definition().Schema.Request), "inferred")
+	require.NoError(t, commands.Register(within(t), r, typed, echo))
+	_, err := commands.Execute(within(t), r, typed, 1)
+	assert.NoError(t, err)
+}

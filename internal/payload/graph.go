@@ -27,6 +27,8 @@ type graph struct {
 	anchors   map[string]*node
 	draft7    bool
 	limits    limits
+	document  any  // the text of root, parsed
+	changed   bool // root is: see exact
 }
 
 // node is one schema of the document, with the schemas that it applies in turn.
@@ -70,8 +72,8 @@ const (
 // newGraph refuses what cannot be followed: an $id below the root, two anchors of one name, references that the
 // library finds and the graph does not, and references that go in a circle without a step into the value. Validation would
 // follow those until the stack overflows, which no recover can catch.
-func newGraph(root *jsonschema.Schema) (*graph, error) {
-	g := &graph{byPointer: map[string]*node{}, anchors: map[string]*node{}, draft7: strings.Contains(root.Schema, "draft-07")}
+func newGraph(root *jsonschema.Schema, document any) (*graph, error) {
+	g := &graph{document: document, byPointer: map[string]*node{}, anchors: map[string]*node{}, draft7: strings.Contains(root.Schema, "draft-07")}
 	var err error
 	if g.root, err = g.add(root, "", true); err != nil {
 		return nil, err
@@ -87,6 +89,7 @@ func newGraph(root *jsonschema.Schema) (*graph, error) {
 		}
 		g.limits = g.limits.max(n.limits)
 	}
+	g.document = nil
 	return g, nil
 }
 
@@ -160,6 +163,7 @@ func (g *graph) add(s *jsonschema.Schema, pointer string, applied bool) (*node, 
 	n.additional = a.one(s.AdditionalProperties, "additionalProperties", true)
 	n.leftOver = a.one(s.UnevaluatedProperties, "unevaluatedProperties", true)
 	n.memberName = a.one(s.PropertyNames, "propertyNames", true)
+	g.exact(n)
 	n.weigh()
 	return n, a.err
 }

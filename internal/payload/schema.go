@@ -47,7 +47,8 @@ func compileSchema(raw json.RawMessage) (*Schema, error) {
 	if err := Valid(raw); err != nil {
 		return nil, err
 	}
-	if _, _, fault := parse(raw, maxSchemaDepth); fault != nil {
+	document, _, fault := parse(raw, maxSchemaDepth)
+	if fault != nil {
 		return nil, fault
 	}
 	root := &jsonschema.Schema{}
@@ -61,9 +62,14 @@ func compileSchema(raw json.RawMessage) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := newGraph(root)
+	g, err := newGraph(root, document)
 	if err != nil {
 		return nil, err
+	}
+	if g.changed { // the library has a copy
+		if resolved, err = resolve(root); err != nil {
+			return nil, err
+		}
 	}
 	return &Schema{resolved: resolved, graph: g}, nil
 }

@@ -142,3 +142,19 @@ func TestSchemaValidateKeepsBigIntegers(t *testing.T) {
 	assert.EqualError(t, s.Validate(context.Background(), []byte(`[123456789012345678901234567890]`)), `field "[0]": 1.2345678901234568e+29 is greater than 18446744073709552000`)
 	assert.ErrorContains(t, s.Validate(context.Background(), []byte(`[1,1]`)), "uniqueItems")
 }
+
+func TestTheIntegersOfEnumAndConstAreExactToo(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ schema, fits, not string }{
+		{`{"const":9007199254740993}`, `9007199254740993`, `9007199254740992`},
+		{`{"const":{"a":[18446744073709551615]}}`, `{"a":[18446744073709551615]}`, `{"a":[18446744073709551614]}`},
+		{`{"enum":[1,9007199254740993]}`, `9007199254740993`, `9007199254740992`},
+		{`{"properties":{"a/~b":{"anyOf":[{"enum":[9007199254740993]}]}}}`, `{"a/~b":9007199254740993}`, `{"a/~b":9007199254740992}`},
+		{`{"enum":[1,2.5]}`, `1.0`, `2`},
+	} {
+		s, err := payload.CompileSchema(json.RawMessage(tc.schema))
+		require.NoError(t, err, tc.schema)
+		assert.NoError(t, s.Validate(context.Background(), []byte(tc.fits)), tc.schema)
+		assert.Error(t, s.Validate(context.Background(), []byte(tc.not)), "%s takes %s", tc.schema, tc.not)
+	}
+}
