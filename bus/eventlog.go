@@ -18,14 +18,15 @@ const (
 )
 
 const (
-	markMemory = time.Hour // how long the mark of an emitter outlives its last event
-	maxWindow  = 1 << 10   // words: the last 65,536 numbers of an emitter are known one by one
-	minWindow  = 1 << 2    // words
+	markMemory = time.Hour       // how long the mark of an emitter outlives its last event
+	minRest    = 5 * time.Second // how long at least a window outlives the last event: transports without order take no heed of EventTTL
+	maxWindow  = 1 << 10         // words: the last 65,536 numbers of an emitter are known one by one
+	minWindow  = 1 << 2          // words
 )
 
 // eventLog remembers the events that a bus has received. Those that a bus has made have IDs that are numbers behind a
-// prefix of the emitter's own: of each emitter the log keeps a mark, which outlives EventTTL, and for EventTTL a window
-// of bits. All others are foreign IDs: see foreignLog.
+// prefix of the emitter's own: of each emitter the log keeps a mark, which outlives EventTTL, and for EventTTL, or five seconds
+// if that is less, a window of bits. All others are foreign IDs: see foreignLog.
 //
 // Of one emitter, each number is heard at most once, for as long as its mark is remembered. Routes (links, or processes
 // behind the link to a fleet) bring its events in order. So the order of the emitter holds if an unseen number that is
@@ -37,9 +38,10 @@ const (
 type eventLog struct {
 	foreign *foreignLog
 	ttl     time.Duration
-	maxKeys int // bits that are set
-	maxBits int // words, over all windows
-	maxMade int // emitters
+	rest    time.Duration // how long a window outlives the last event of its emitter
+	maxKeys int           // bits that are set
+	maxBits int           // words, over all windows
+	maxMade int           // emitters
 	base    time.Time
 
 	mu       sync.Mutex
@@ -57,7 +59,7 @@ type eventLog struct {
 func newEventLog(ttl time.Duration, maxKeys int) *eventLog {
 	return &eventLog{
 		foreign: newForeignLog(ttl, maxKeys),
-		ttl:     ttl, maxKeys: maxKeys,
+		ttl:     ttl, rest: max(ttl, minRest), maxKeys: maxKeys,
 		maxBits:  maxWindow + maxKeys/4,
 		maxMade:  1<<10 + maxKeys/4,
 		base:     time.Now(),
@@ -324,10 +326,10 @@ func (l *eventLog) forget(e *emitter) {
 	}
 }
 
-// expire takes the windows of emitters that have said nothing for EventTTL, and the marks of those that have said
+// expire takes the windows of emitters that have said nothing for long enough, and the marks of those that have said
 // nothing for markMemory.
 func (l *eventLog) expire(now time.Duration) {
-	for l.awake.first != nil && now-l.awake.first.used >= l.ttl {
+	for l.awake.first != nil && now-l.awake.first.used >= l.rest {
 		l.sleep(l.awake.first)
 	}
 	for l.asleep.first != nil && now-l.asleep.first.used >= max(l.ttl, markMemory) {
@@ -348,7 +350,7 @@ func (l *eventLog) sweep() {
 	var wait time.Duration
 	switch {
 	case l.awake.first != nil:
-		wait = l.ttl - (now - l.awake.first.used)
+		wait = l.rest - (now - l.awake.first.used)
 	case l.asleep.first != nil:
 		wait = max(l.ttl, markMemory) - (now - l.asleep.first.used)
 	default:

@@ -127,7 +127,7 @@ func TestRule14EventLogAgainstModel(t *testing.T) {
 					}
 				},
 				"pass time": func(t *rapid.T) {
-					time.Sleep(time.Duration(rapid.IntRange(1, 150).Draw(t, "ms")) * time.Millisecond)
+					time.Sleep(time.Duration(rapid.IntRange(1, 150).Draw(t, "ms")*rapid.SampledFrom([]int{1, 1, 50}).Draw(t, "times")) * time.Millisecond)
 					synctest.Wait()
 				},
 				"": func(t *rapid.T) {
