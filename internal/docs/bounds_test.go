@@ -87,8 +87,8 @@ func TestBoundsAreThoseOfTheCode(t *testing.T) {
 		{"hops of an event", "bus/context.go", "MaxHops", count},
 		{"age of an event", "bus/bus.go", "o.EventTTL", duration},
 
-		{"steps that one validation", "internal/payload/schema.go", "baseSteps", count},
-		{"steps that one validation", "internal/payload/schema.go", "stepsPerByte", count},
+		{"steps of one validation", "internal/payload/schema.go", "baseSteps", count},
+		{"steps of one validation", "internal/payload/schema.go", "stepsPerByte", count},
 		{"nesting of a value", "internal/payload/value.go", "maxDepth", count},
 		{"a schema that a command", "internal/payload/schema.go", "maxSchema", bytes},
 		{"a schema that a command", "internal/payload/schema.go", "maxSchemaDepth", count},
