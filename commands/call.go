@@ -43,7 +43,7 @@ func (p *peer) release(c *call) {
 		if c.id == "" || !p.out.drop(&c.exchange) {
 			return
 		}
-		p.cancelled(c.id)
+		p.cancelled(&c.exchange)
 	}
 	*c = call{exchange: exchange{owner: c}, done: c.done}
 	p.r.calls.Put(c)
@@ -195,6 +195,7 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 
 // callInTurn sends the request when there is room for it in the link's queue.
 func (p *peer) callInTurn(ctx context.Context, c *call, e bus.Envelope) (payload.Content, error) {
+	c.inLine.Store(true)
 	turn, ready := p.link.Wait(e), false
 	defer func() {
 		if !ready {
@@ -205,6 +206,7 @@ func (p *peer) callInTurn(ctx context.Context, c *call, e bus.Envelope) (payload
 		return out, err
 	}
 	ready = true
+	c.inLine.Store(false)
 	return p.sent(ctx, c, turn.Post(e))
 }
 
@@ -234,7 +236,7 @@ func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (payloa
 			return payload.Content{}, errRoom
 		case <-left:
 			if c.over = p.out.drop(&c.exchange); c.over {
-				p.cancelled(c.id)
+				p.cancelled(&c.exchange)
 				return payload.Content{}, fromContext(ctx, c.command)
 			}
 			<-c.done

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -20,6 +21,7 @@ type exchange struct {
 	slot           // its deadline; guarded by its pendingPart's mu
 	listed  bool   // it was sent to the command's owner, not to the router
 	owner   settler
+	inLine  atomic.Bool // it waits for room on the link: the peer has not heard of it
 }
 
 // settler is what waits for the answer: a call made here, a request forwarded
@@ -105,9 +107,9 @@ func (p *peer) missing(id string, f *bus.Fault) {
 	}
 }
 
-// cancelled tells the peer that the request with that ID has no caller.
-func (p *peer) cancelled(id string) {
-	if p.link.Understands(bus.CanCancel) {
-		_ = p.link.Send(bus.Envelope{Type: bus.Cancel, Thread: id})
+// cancelled tells the peer that a request has no caller, if it has heard of it.
+func (p *peer) cancelled(ex *exchange) {
+	if p.link.Understands(bus.CanCancel) && !ex.inLine.Load() {
+		_ = p.link.Send(bus.Envelope{Type: bus.Cancel, Thread: ex.id})
 	}
 }

@@ -152,7 +152,7 @@ func (p *peer) giveUp(given []*route) {
 			continue // it is being answered
 		}
 		p.r.stats.overdue.Add(1)
-		rt.to.cancelled(rt.id)
+		rt.to.cancelled(&rt.exchange)
 		rt.settle(outcome{err: &Error{Code: Timeout, Command: rt.command,
 			Message: fmt.Sprintf("%s: no reply within %v, and the registry on the way has no room to wait longer", rt.command, p.r.cfg.RequestTTL)}})
 	}

@@ -133,3 +133,33 @@ func TestRule23APeerThatIsSlowForAWhileLosesNoReply(t *testing.T) {
 	assert.Zero(t, s.Link.Stats().NoRoom)
 	assert.NoError(t, s.Link.Err())
 }
+
+// A caller that leaves while it waits for room has sent nothing: there is nothing to cancel, and no queue of cancels.
+func TestRule23CallersThatLeaveTheLineSendNothing(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	r := newRegistry(t, commands.Config{QueueSize: 4, RouterChannel: "peer", StallTimeout: time.Hour})
+	p, v := shut(t, r, everything)
+	v.mu.Lock()
+	open := sync.OnceFunc(v.mu.Unlock)
+	defer open()
+	ctx, cancel := context.WithCancel(within(t))
+	var calls sync.WaitGroup
+	for range n {
+		calls.Go(func() {
+			_, err := r.ExecuteRaw(ctx, "x", nil)
+			assert.ErrorIs(t, err, context.Canceled)
+		})
+	}
+	require.Eventually(t, func() bool { return r.Stats().Pending == n && p.Link.Stats().Queued == 4 }, patience, time.Millisecond)
+	cancel()
+	calls.Wait()
+	assert.LessOrEqual(t, p.Link.Stats().Queued, 8, "four requests and their cancels")
+	assert.Zero(t, r.Stats().Pending)
+	open()
+	for cancelled := 0; cancelled < 4; {
+		if p.next().Type == bus.Cancel {
+			cancelled++
+		}
+	}
+}

@@ -134,7 +134,7 @@ func (part *pendingPart) expire() {
 	}
 	part.mu.Unlock()
 	for _, ex := range expired {
-		ex.to.cancelled(ex.id)
+		ex.to.cancelled(ex)
 		ex.owner.settle(outcome{err: noReply(ex.command)})
 	}
 }

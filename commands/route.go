@@ -203,7 +203,7 @@ func (rt *route) leave() {
 	rt.origin.mu.Lock()
 	rt.origin.unlist(rt)
 	rt.origin.mu.Unlock()
-	rt.to.cancelled(rt.id)
+	rt.to.cancelled(&rt.exchange)
 	if rt.counted {
 		rt.origin.r.bus.End()
 	}
