@@ -28,7 +28,7 @@ var (
 	errOneHost    = errors.New("more than one host in the URL")
 	errParameter  = errors.New("a parameter of the URL is unknown")
 	errNoPath     = errors.New("the URL has a path")
-	errDBNumber   = errors.New("the URL's path is no number of a database")
+	errDBNumber   = errors.New("the path of the URL is not the number of a database")
 	errParameters = errors.New("the URL has parameters")
 )
 

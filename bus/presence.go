@@ -29,7 +29,7 @@ type presence struct {
 	stopped  bool          // guarded by mu: no more heartbeats: likewise
 	held     []outItem     // guarded by mu: see hold.go
 	greeting bool          // guarded by mu: a greeting is queued
-	greeters []greeter     // guarded by mu: who has said hello lately, the last one last
+	greeters []greeter     // guarded by mu: the peers that have said hello lately, the last one last
 	hellos   []string      // guarded by mu: IDs of this side's last greetings
 	plain    plainness     // guarded by mu: what is known of a peer that names no session
 	pace     time.Duration // guarded by mu: the shorter one of both sides' heartbeats

@@ -48,12 +48,12 @@ const maxSession = 64
 
 func parseSession(id string) (session, error) {
 	if len(id) > maxSession {
-		return session{}, fmt.Errorf("metadata %s: no session: %d bytes", keySession, len(id))
+		return session{}, fmt.Errorf("metadata %s: invalid session of %d bytes", keySession, len(id))
 	}
 	at, random, ok := strings.Cut(id, "-")
 	n, err := strconv.ParseInt(at, 36, 64)
 	if !ok || err != nil || n < 0 || n > maxTime || strings.ContainsFunc(random, notInSession) {
-		return session{}, fmt.Errorf("metadata %s: no session: %q", keySession, id)
+		return session{}, fmt.Errorf("metadata %s: invalid session %q", keySession, id)
 	}
 	return session{n, id}, nil
 }

@@ -14,7 +14,7 @@ type Code string
 
 // The codes. The first five are the protocol's.
 const (
-	NotFound            Code = "not_found"            // nobody executes the command
+	NotFound            Code = "not_found"            // no registry on the way executes the command
 	InvalidRequest      Code = "invalid_request"      // the request does not fit the command's schema
 	Internal            Code = "internal_error"       // the handler failed, or leat could not do what was asked
 	Timeout             Code = "timeout"              // no reply in time

@@ -164,7 +164,8 @@ func failure(command string, err error) *Error {
 	return e
 }
 
-// FaultOf returns what a remote caller is told of a handler's error: for handler middleware that makes the reply itself.
+// FaultOf returns what a remote caller is told of err, an error that a handler has returned, which must not be nil: code,
+// text, reason and details. It is for handler middleware that makes the reply itself. Methods of err may panic.
 func FaultOf(err error) *bus.Fault { return faultOf(err) }
 
 // faultOf turns a handler's error into what the reply says. It may run outside

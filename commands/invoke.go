@@ -92,9 +92,9 @@ func (i *invocation) runs() {
 	}
 }
 
-// Ran reports, in handler middleware behind which the rest of the chain has returned, whether the command's handler was called
-// for the message whose context it is given. If not, the request was refused by validation or by other middleware, and
-// nothing has happened.
+// Ran reports whether the command's handler was called for a request. It is for handler middleware, after the rest of the chain
+// has returned; ctx is the context of the request's message, and for any other one Ran is false. If the handler was not
+// called, validation or other middleware has refused the request.
 func Ran(ctx context.Context) bool {
 	i, ok := ctx.Value(invocationKey{}).(*invocation)
 	return ok && i.ran.Load()

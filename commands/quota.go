@@ -41,7 +41,7 @@ func (r *Registry) fits(cmd, old *command, res *reservation) bool {
 }
 
 func tooMany(cmd *command) *Error {
-	return &Error{Code: Internal, Command: cmd.def.ID, Message: fmt.Sprintf("%s: the channel has registered as much as it may", cmd.def.ID)}
+	return &Error{Code: Internal, Command: cmd.def.ID, Message: fmt.Sprintf("%s: the channel, or all together, has as many commands as MaxCommands and MaxCommandBytes allow", cmd.def.ID)}
 }
 
 // hold counts a command of a peer in, drop counts it out. r.mu is held.

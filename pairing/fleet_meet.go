@@ -108,7 +108,7 @@ func (f *Fleet) meet(l *letter, fx *effects) *member {
 		return nil
 	case m == nil && len(f.members) >= f.opts.MaxMembers:
 		if n := f.count.refused.Add(1); n&(n-1) == 0 {
-			fx.log(func() { f.log.Warn("process refused: the fleet has MaxMembers", "id", l.id, "refused", n) })
+			fx.log(func() { f.log.Warn("process refused, the fleet has MaxMembers", "id", l.id, "refused", n) })
 		}
 		return nil
 	}
@@ -160,20 +160,20 @@ func (f *Fleet) twin(l *letter, fx *effects) {
 	case !f.later(session, f.self.session, 0, false):
 		if n := f.count.stale.Add(1); n&(n-1) == 0 {
 			fx.log(func() {
-				f.log.Error("a message under this process's ID claims a session that has not begun yet: ignored", "session", session)
+				f.log.Error("ignoring a message under this process's ID: its session has not begun yet", "session", session)
 			})
 		}
 	case !l.names:
 		if f.doubled != session {
 			f.doubled = session
 			fx.log(func() {
-				f.log.Warn("another process seems to have begun under this ID: asking it whether it is there", "session", session)
+				f.log.Warn("another process may have begun under this ID, asking it", "session", session)
 			})
 		}
 		f.welcome(session)
 	default:
 		fx.log(func() {
-			f.log.Error("another process has begun under this ID: this one ends", "session", session)
+			f.log.Error("another process has begun under this ID, closing this fleet", "session", session)
 			go func() { _ = f.end(fmt.Errorf("fleet %q, process %q: %w", f.opts.Namespace, f.self.id, errTwin)) }()
 		})
 	}

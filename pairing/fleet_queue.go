@@ -60,11 +60,11 @@ func (f *Fleet) learnDurable(def bus.Definition, fx *effects) {
 		q.quit()
 		delete(f.queues, def.ID)
 	case f.opts.Queue == nil:
-		fx.log(func() { f.log.Error("a durable command is not offered: the fleet has no Queue", "command", def.ID) })
+		fx.log(func() { f.log.Error("durable command not offered, the fleet has no Queue", "command", def.ID) })
 	case q == nil && !f.mayAttend(def.ID):
 		if n := f.count.refused.Add(1); n&(n-1) == 0 {
 			fx.log(func() {
-				f.log.Error("a durable command is not offered: this process has had FleetOptions.MaxQueues queues", "command", def.ID)
+				f.log.Error("durable command not offered, this process has had FleetOptions.MaxQueues queues", "command", def.ID)
 			})
 		}
 	case q != nil:

@@ -277,7 +277,7 @@ func (f *Fleet) apply(m *member, what catalogue, fx *effects) {
 // noRoom counts one thing of a member's that finds no room. f.mu is held.
 func (f *Fleet) noRoom(fx *effects, m *member, why string) {
 	if n := f.count.refused.Add(1); n&(n-1) == 0 {
-		fx.log(func() { f.log.Warn("a process says more than is kept of it", "id", m.id, "why", why, "refused", n) })
+		fx.log(func() { f.log.Warn("process exceeds a bound, dropping the rest", "id", m.id, "why", why, "refused", n) })
 	}
 }
 

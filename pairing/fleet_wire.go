@@ -54,9 +54,9 @@ func (p process) check() error {
 	case p.id == "" || p.session == "":
 		return errors.New("not a fleet's message: no sender")
 	case !named(p.id, "-_.", maxID):
-		return fmt.Errorf("no name of a process: %.140q", p.id)
+		return fmt.Errorf("invalid process name: %.140q", p.id)
 	case !named(p.session, "-", maxSession):
-		return fmt.Errorf("no session: %.80q", p.session)
+		return fmt.Errorf("invalid session: %.80q", p.session)
 	}
 	return nil
 }

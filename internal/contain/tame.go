@@ -17,7 +17,7 @@ func Tame(err error) error {
 		var as *Panic
 		_ = errors.As(err, &as)
 	}); broken != nil {
-		return errors.New("an error that cannot be asked for its text")
+		return errors.New("error without a text: its own Error method panics")
 	}
 	return err
 }
