@@ -35,8 +35,10 @@ func (e *Envelope) Size() int {
 	if e.Value != nil {
 		n += e.Value.Size()
 	}
-	for _, name := range [...]string{e.ID, e.Thread, e.Name, e.Key, e.Once, e.Path} {
-		n += max(0, len(name)-freeName)
+	if len(e.ID)|len(e.Thread)|len(e.Name)|len(e.Key)|len(e.Once)|len(e.Path) >= freeName { // else all are shorter
+		for _, name := range [...]string{e.ID, e.Thread, e.Name, e.Key, e.Once, e.Path} {
+			n += max(0, len(name)-freeName)
+		}
 	}
 	if f := e.Fault; f != nil {
 		n += len(f.Code) + len(f.Message) + len(f.Reason) + len(f.Details)

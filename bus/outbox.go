@@ -129,10 +129,11 @@ func (o *outbox) takePlace(it *outItem) bool {
 	return true
 }
 
-// unlock unlocks o.mu, and wakes the writer if it sleeps.
+// unlock unlocks o.mu, and wakes the writer if it sleeps and could publish. While a sender publishes, the writer could
+// not: leave and giveBack wake it.
 func (o *outbox) unlock() {
-	wake := o.asleep
-	o.asleep = false
+	wake := o.asleep && !o.busy
+	o.asleep = o.asleep && !wake
 	o.mu.Unlock()
 	if wake {
 		o.signal()

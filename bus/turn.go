@@ -77,8 +77,10 @@ func (o *outbox) leaveLine(t *turn) {
 // grant accepts those for which there is room. o.mu is held. Emitters that wait go first: they are woken all
 // at once, and would never find any.
 func (o *outbox) grant() {
-	o.grantLine(&o.handlers)
-	if o.room.open == nil {
+	if len(o.handlers.turns) > 0 {
+		o.grantLine(&o.handlers)
+	}
+	if len(o.callers.turns) > 0 && o.room.open == nil {
 		o.grantLine(&o.callers)
 	}
 }
