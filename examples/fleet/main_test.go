@@ -104,7 +104,7 @@ func TestWhatCannotBe(t *testing.T) {
 		says string
 	}{
 		"no broker there": {[]string{"nats://127.0.0.1:1"}, "fleet: open broker nats://127.0.0.1:1: "},
-		"unknown scheme":  {[]string{"pigeon://home"}, `fleet: open broker "pigeon://home": unknown scheme; there are amqp, `},
+		"unknown scheme":  {[]string{"pigeon://home"}, `fleet: open broker pigeon://home: unknown scheme; there are amqp, `},
 		"one process":     {[]string{"memory://"}, "fleet: memory stays in one process"},
 		"no calls":        {[]string{"-calls", "0"}, "fleet: calls, callers and workers have to be at least 1"},
 	} {
