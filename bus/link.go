@@ -176,6 +176,10 @@ func (l *Link) Local() bool { return l.ch.Local }
 // SameProcess reports whether the peer is in this process: it is local, and has no presence.
 func (l *Link) SameProcess() bool { return l.ch.Local && l.presence == nil }
 
+// Shared reports whether the peer stands for many processes, as a fleet does: [Channel.Shared]. It is known from the
+// start, before the peer has said anything.
+func (l *Link) Shared() bool { return l.ch.Shared }
+
 // Binary reports whether the messages of the link are in binary form.
 func (l *Link) Binary() bool { return l.codec == Binary }
 

@@ -92,12 +92,9 @@ func (g *group) next(members []*Listener) *Listener {
 	return members[turn]
 }
 
-// dividing is what a fleet understands: it gives each group to one process.
-const dividing = bus.CanGroup | bus.Shared
-
 // decides reports whether it is decided here which groups the event is for: there is a fleet, and it is not decided yet.
 func (h *Hub) decides(ev *event) bool {
-	return ev.groups == nil && slices.ContainsFunc(h.bus.Links(), func(l *bus.Link) bool { return l.Understands(dividing) })
+	return ev.groups == nil && slices.ContainsFunc(h.bus.Links(), (*bus.Link).Shared)
 }
 
 // noGroups is that an event is for none.
@@ -108,7 +105,7 @@ var noGroups = new(bus.GroupSet)
 // process serves, given served, the fleet gives to nobody else; and what this
 // hub does not know of is not served here, since the fleet may give it to others.
 func (h *Hub) decide(ev *event, served []string) *bus.GroupSet {
-	if h.decides(ev) {
+	if ev.decide {
 		return h.attendance.serving(ev.name, served)
 	}
 	return ev.groups
@@ -157,7 +154,7 @@ func (h *Hub) passOn(l *Listener, ev *event) bool {
 		return false
 	}
 	for _, link := range h.bus.Links() {
-		if link.Understands(dividing) && h.giveBack(link, ev, bus.GroupSet{l.group.name}) == nil {
+		if link.Shared() && h.giveBack(link, ev, bus.GroupSet{l.group.name}) == nil {
 			return true
 		}
 	}
@@ -169,7 +166,7 @@ var errSpent = errors.New("it has been forwarded too often")
 // groupsFor returns what an event says about groups on a link. Beyond one that
 // leaves the process, and not to a fleet, every registry is its own.
 func groupsFor(l *bus.Link, groups *bus.GroupSet) *bus.GroupSet {
-	if l.SameProcess() || l.Understands(dividing) {
+	if l.SameProcess() || l.Shared() {
 		return groups
 	}
 	return nil

@@ -71,6 +71,7 @@ type event struct {
 	metadata message.Metadata
 	only     bool          // it is for them alone
 	groups   *bus.GroupSet // those that it is for in this process, where that was decided elsewhere; else nil
+	decide   bool          // that is decided here, as it was when the event was delivered: a link to a fleet may open meanwhile
 
 	size   int // bytes that it takes in a queue
 	depth  int32
@@ -233,6 +234,7 @@ func (h *Hub) each(id string, fn func(*Listener)) {
 // deliver queues the event with the local listeners, and returns the groups of
 // those that have got it, if it is decided here. It does not block. Bus.sequence is held.
 func (h *Hub) deliver(ev *event) (served []string) {
+	ev.decide = h.decides(ev)
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	grouped := h.grouped[:0]
@@ -247,7 +249,7 @@ func (h *Hub) deliver(ev *event) (served []string) {
 		l.push(item{event: ev})
 	})
 	if len(grouped) > 0 {
-		served = h.divide(ev, grouped, ev.groups != nil || h.decides(ev))
+		served = h.divide(ev, grouped, ev.groups != nil || ev.decide)
 		clear(grouped)
 	}
 	h.grouped = grouped[:0]
@@ -314,7 +316,7 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 	ev.only = e.Only && ev.groups != nil
 	ev.measure()
 	served := r.h.deliver(ev)
-	if ev.groups != nil && len(*ev.groups) > 0 && r.link.Understands(dividing) {
+	if ev.groups != nil && len(*ev.groups) > 0 && r.link.Shared() {
 		r.missed(ev, served)
 	}
 	if e.Hops < bus.MaxHops && (e.Life == 0 || e.Life >= bus.MinLife) {
@@ -327,7 +329,7 @@ func (r *receiver) Receive(d *bus.Delivery) bool {
 
 // groups returns what an event says about groups, if its link may say that: a fleet's, and those in this process.
 func (r *receiver) groups(e *bus.Envelope) *bus.GroupSet {
-	if e.Groups == nil || r.link.SameProcess() || r.link.Understands(dividing) {
+	if e.Groups == nil || r.link.SameProcess() || r.link.Shared() {
 		return e.Groups
 	}
 	r.h.refused.Add(1)
