@@ -94,18 +94,18 @@ type Envelope struct {
 	// Checked says of an Event that this process has found its Name and Body well-formed, so that its other links need
 	// not look again. It does not leave the process.
 	Checked bool
+	// Free says of a reply that neither its handler, nor any handler that this one has called, has emitted an event: it
+	// may pass queued events. A reply without it keeps its place among the events.
+	Free bool
+	// Partial says of a ListResponse that more of the same list follows, in the same Thread.
+	Partial bool
+	// Features are the control messages that the sender understands, on list messages.
+	Features Features
 	// Once is the idempotency key of an ExecuteRequest: requests for one command with the same Once are one request, where
 	// replies are kept. Empty: the request is one of its own.
 	Once string
 	// Path names the registries that a RegisterRequest has come through, with commas between. A hop adds itself.
 	Path string
-	// Free says of a reply that neither its handler, nor any handler that this one has called, has emitted an event: it
-	// may pass queued events. A reply without it keeps its place among the events.
-	Free bool
-	// Features are the control messages that the sender understands, on list messages.
-	Features Features
-	// Partial says of a ListResponse that more of the same list follows, in the same Thread.
-	Partial bool
 	// Groups are the groups of listeners that an Event is for in this process, where that is decided: by a fleet,
 	// for what it brings, and by the registry that is attached to one, for what goes there. Nil: it is not. Listeners
 	// without a group get the event in any case. Copies share it.

@@ -48,8 +48,10 @@ func (e *Envelope) Size() int {
 			n += len(g) + 1
 		}
 	}
-	for k, v := range e.Metadata {
-		n += len(k) + len(v)
+	if len(e.Metadata) > 0 { // to begin a range over a map is not free
+		for k, v := range e.Metadata {
+			n += len(k) + len(v)
+		}
 	}
 	return n
 }

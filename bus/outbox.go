@@ -37,20 +37,21 @@ type outbox struct {
 }
 
 type outItem struct {
-	msg      *message.Message
-	typ      Type
-	kind     kind
-	id       string
-	size     int           // bytes, about
-	free     bool          // replies: no event has to be published before
-	after    uint64        // replies: the number of the event that has to; fences: how many of those ahead
-	admitted bool          // it is counted in already
-	ahead    bool          // it goes ahead of requests and events; set when it is queued
-	born     time.Duration // events, and requests of a link with presence: when it was queued here, since the link was made
-	life     time.Duration // how long the event could be relayed then, or the request was waited for
-	relayed  bool          // events: it came from another registry
+	msg   *message.Message
+	typ   Type
+	id    string
+	size  int           // bytes, about
+	after uint64        // replies: the number of the event that has to be published before; fences: how many of those ahead
+	born  time.Duration // events, and requests of a link with presence: when it was queued here, since the link was made
+	life  time.Duration // how long the event could be relayed then, or the request was waited for
 
 	barrier chan struct{} // instead of a message: closed when everything before it was published
+
+	kind     kind
+	free     bool // replies: no event has to be published before
+	admitted bool // it is counted in already
+	ahead    bool // it goes ahead of requests and events; set when it is queued
+	relayed  bool // events: it came from another registry
 }
 
 // kind is what bounds a message.

@@ -176,15 +176,17 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 		d = &Delivery{Envelope: p.Envelope, parcel: p}
 	}
 	d.Context, d.Link, d.Message = l.ctx, l, m
-	switch v := d.Envelope.Value; {
-	case l.bus.readers:
+	if l.bus.readers {
 		err = unpack(m, &d.Envelope)
-	case v != nil && (!l.values || d.Envelope.Size() > limit):
-		d.Envelope.encode()
-		m.Payload = message.Payload(d.Envelope.Body)
 	}
 	d.Envelope.trim(limit)
-	if n := d.Envelope.Size(); err == nil && n > limit {
+	n := d.Envelope.Size()
+	if d.Envelope.Value != nil && !l.bus.readers && (!l.values || n > limit) {
+		d.Envelope.encode()
+		m.Payload = message.Payload(d.Envelope.Body)
+		n = d.Envelope.Size()
+	}
+	if err == nil && n > limit {
 		err = tooLarge("", n, limit)
 	}
 	return d, err
