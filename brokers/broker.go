@@ -23,6 +23,7 @@ type Broker struct {
 	log     *slog.Logger
 	backend backend
 	secrets *secrets
+	named   bool // Options.Namespace is the caller's
 
 	skipped, probes, gaps, lost, republished atomic.Uint64
 	subscriptions                            atomic.Int64

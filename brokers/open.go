@@ -33,6 +33,7 @@ func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 	default:
 		return nil, fmt.Errorf("open broker: %d options", len(opts))
 	}
+	named := o.Namespace != ""
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("open broker: %w", err)
@@ -49,6 +50,7 @@ func Open(ctx context.Context, url string, opts ...Options) (*Broker, error) {
 		return nil, fmt.Errorf("open broker %s: %w", a, err)
 	}
 	b := newBroker(o)
+	b.named = named
 	if err := b.open(ctx, a, connect); err != nil {
 		return nil, fmt.Errorf("open broker %s: %w", a, b.secrets.error(err))
 	}

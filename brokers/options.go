@@ -28,7 +28,7 @@ const (
 type Options struct {
 	// Namespace keeps programs apart that share a broker: it begins the name of
 	// everything that is made there (subjects, stream, keys, exchange, tables, topics).
-	// Small letters, digits and inner dashes, at most 32. Default "leat".
+	// Small letters, digits and inner dashes, at most 32. Default "leat", which Fleet does not take for its own.
 	Namespace string
 	// Keys are what Join and Fleet sign with where their own options name none: secrets that all programs of the namespace share, so
 	// that messages of other publishers on the broker are rejected. At most 8, each of at least 16 random bytes; see

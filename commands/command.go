@@ -43,6 +43,8 @@ type Options struct {
 	// A registry that executes the command itself does so, as always, on the spot; and so does the peer of a channel
 	// that is no fleet, such as a pair: there the option means nothing.
 	//
+	// Neither the process nor the order of requests can be chosen: a call with [WithKey] is refused there.
+	//
 	// It is what the Command says with which the handler is registered that counts. A caller's Command that is Durable
 	// is refused where no process takes the requests from a queue.
 	Durable bool

@@ -63,6 +63,7 @@ const (
 	fieldReason
 	fieldDetails
 	fieldLooped
+	fieldLease // of a notice: µs
 
 	fieldText field = 0x80 // bytes follow
 )
@@ -139,6 +140,7 @@ func (b *bundler) letter(l *letter) {
 	b.number(fieldExpires, l.expires)
 	b.number(fieldVersion, l.version)
 	b.number(fieldGaps, l.gaps)
+	b.number(fieldLease, l.lease)
 	b.number(fieldPart, int64(l.part))
 	b.number(fieldParts, int64(l.parts))
 	b.text(fieldLetterThread, l.thread)
@@ -396,6 +398,8 @@ func (l *letter) readNumber(f field, n int64) {
 		l.version = n
 	case fieldGaps:
 		l.gaps = n
+	case fieldLease:
+		l.lease = n
 	case fieldPart:
 		l.part = int(n)
 	case fieldParts:

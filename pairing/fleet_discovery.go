@@ -82,6 +82,7 @@ func (f *Fleet) noticed(l *letter, fx *effects) error {
 	if m == nil {
 		return nil
 	}
+	m.tells(l.lease)
 	if !f.possible(l.version, l.session) || l.gaps < 0 {
 		return fmt.Errorf("%s: version %d, gaps %d", l.kind, l.version, l.gaps)
 	}

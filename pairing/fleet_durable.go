@@ -50,6 +50,10 @@ func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 		fx.deliver(response(e.ID, &bus.Fault{Code: codeInternal,
 			Message: fmt.Sprintf("%s is durable for its caller, and no process that serves it takes it from a queue", e.Name)}))
 		return nil
+	case e.Key != "":
+		fx.deliver(response(e.ID, &bus.Fault{Code: codeInvalid, Message: fmt.Sprintf(
+			"%s is durable: its requests go through one queue, which keeps no order for each key, so that it takes no commands.WithKey", e.Name)}))
+		return nil
 	}
 	box := f.outlets[e.Name]
 	if box == nil {
@@ -60,9 +64,9 @@ func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 		return room
 	}
 	f.calls[e.ID] = c
-	e.Deadline, e.Durable, e.Key = 0, true, ""
+	e.Deadline, e.Durable = 0, true
 	e.Once = orDefault(e.Once, f.self.id+"/"+f.self.session+"/"+e.ID)
-	l := &letter{process: f.self, sent: f.stamp(), envelope: e}
+	l := &letter{process: f.self, sent: f.stamp(), lease: f.ownLease(), envelope: e}
 	if !box.push(outItem{letter: l, kind: itemRequest, call: c, expires: c.deadline}) {
 		f.lose(c, fx)
 	}
@@ -82,5 +86,5 @@ func (f *Fleet) goneFrom(l *letter) bool {
 	// It is not known. If it were there, this one would have heard of it by now, unless it has only just begun: its request may
 	// be here before its hello.
 	since := time.Duration(f.stamp()-l.sent) * time.Microsecond
-	return !f.inDoubt() && min(since, time.Since(f.steady)) > f.opts.Lease
+	return !f.inDoubt() && min(since, time.Since(f.steady)) > max(f.opts.Lease, leaseOf(l.lease))
 }

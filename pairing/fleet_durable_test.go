@@ -515,3 +515,31 @@ func TestDurableCallOutlastsItsWorkersLease(t *testing.T) {
 		assert.Equal(t, answer{3, nil}, got(t, c, "the reply"))
 	})
 }
+
+// TestDurableCallTakesNoKey: no order can be kept for it in a queue, so it is refused, and not ignored; also if it comes through
+// another registry.
+func TestDurableCallTakesNoKey(t *testing.T) {
+	t.Parallel()
+	d := newDepot()
+	caller, w := d.site(t, "caller"), d.site(t, "w")
+	w.serve(t, add)
+	caller.can(t, "job.add")
+	leaf, err := commands.NewRegistry(commands.Config{RouterChannel: "caller"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, leaf.Close()) })
+	toLeaf, toCaller := pairing.InMemory("leaf", "caller")
+	_, err = caller.RegisterChannel(t.Context(), toLeaf)
+	require.NoError(t, err)
+	link, err := leaf.RegisterChannel(t.Context(), toCaller)
+	require.NoError(t, err)
+	<-link.Ready()
+	for _, r := range []*commands.Registry{caller.Registry, leaf} {
+		_, err := commands.Execute(commands.WithKey(t.Context(), "customer 7"), r, jobAdd, pairOf{1, 2})
+		require.ErrorIs(t, err, commands.ErrInvalidRequest)
+		require.ErrorContains(t, err, "WithKey")
+		sum, err := commands.Execute(t.Context(), r, jobAdd, pairOf{1, 2})
+		require.NoError(t, err)
+		require.Equal(t, 3, sum)
+	}
+	require.Equal(t, 2, d.queued(), "what was refused went into no queue")
+}

@@ -81,7 +81,7 @@ func (f *Fleet) cameBack(l *letter, fx *effects) {
 				f.mail(f.events, outItem{letter: f.divide(&e)})
 			}
 			f.early, f.earlyBytes = nil, 0
-			f.mail(f.discovery, outItem{letter: &letter{kind: kindHello, version: f.version, gaps: f.gaps}})
+			f.mail(f.discovery, outItem{letter: &letter{kind: kindHello, version: f.version, gaps: f.gaps, lease: f.ownLease()}})
 		}
 	case kindBeat, kindHello:
 		if time.Since(f.heard) > f.opts.Lease*2/3 {
@@ -102,12 +102,12 @@ func (f *Fleet) inDoubt() bool {
 	return time.Since(f.heard) > f.opts.Lease*2/3 || time.Since(f.back) < f.opts.Lease*2/3
 }
 
-// lapse drops who was not heard of for a lease. Those who go at once first serve nothing any more: no call of one is sent
+// lapse drops who was not heard of for its lease. Those who go at once first serve nothing any more: no call of one is sent
 // to the other. f.mu is held.
 func (f *Fleet) lapse(now time.Time, late time.Duration, fx *effects) {
 	var gone []*member
 	for _, m := range f.members {
-		if m.heard = m.heard.Add(late); now.Sub(m.heard) >= f.opts.Lease {
+		if m.heard = m.heard.Add(late); now.Sub(m.heard) >= m.lease {
 			gone = append(gone, m)
 			f.unserveAll(m)
 		}

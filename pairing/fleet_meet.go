@@ -66,7 +66,7 @@ func (f *Fleet) welcome(session string) {
 
 // beat says that this process is there, and welcomes those it has heard of. f.mu is held.
 func (f *Fleet) beat() {
-	l := &letter{kind: kindBeat, version: f.version, gaps: f.gaps}
+	l := &letter{kind: kindBeat, version: f.version, gaps: f.gaps, lease: f.ownLease()}
 	if len(f.welcomes) > 0 {
 		var n notice
 		for session := range f.welcomes {
@@ -116,7 +116,7 @@ func (f *Fleet) meet(l *letter, fx *effects) *member {
 		f.drop(m, restarted, fx)
 	}
 	m = &member{
-		process: l.process, box: f.newOutbox(f.inboxTopic(l.id), f.bundles), heard: time.Now(), gaps: -1,
+		process: l.process, box: f.newOutbox(f.inboxTopic(l.id), f.bundles), heard: time.Now(), gaps: -1, lease: f.opts.Lease,
 		commands: make(map[string]bus.Definition), seats: make(interests), calls: make(map[string]*call), serving: make(map[string]*served),
 	}
 	f.members[l.id] = m

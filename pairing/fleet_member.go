@@ -15,6 +15,7 @@ type member struct {
 	process
 	box      *outbox
 	heard    time.Time                 // when it was heard of last
+	lease    time.Duration             // how long it may be silent: as it has said, before that as long as this process
 	inquiry  inquiry                   // how it is asked for its list
 	telling  telling                   // how it is told this process's
 	version  int64                     // of commands; 0 before the first list

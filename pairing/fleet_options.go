@@ -38,8 +38,8 @@ type FleetOptions struct {
 	// which each is a subscription. A durable command that calls itself through other processes needs as many as it is
 	// nested. Default 4.
 	DurableWorkers int
-	// Lease is the time after which a process that is not heard of is taken to be gone. Each process is heard of at
-	// least every third of it. All processes should have the same. Default 6 s, at least 50 ms.
+	// Lease is the time after which the others take this process to be gone if they do not hear of it, which they do at
+	// least every third of it. Each process has its own, which it tells the others. Default 6 s; at least 50 ms, at most 1 h.
 	Lease time.Duration
 	// RequestTTL is how long a request that was received is remembered, so that it runs once however often the broker
 	// delivers it; and the time that a request without a deadline has. Default 30 s.
@@ -85,11 +85,13 @@ func (o *FleetOptions) check(pub message.Publisher, sub message.Subscriber) erro
 		return errors.New("no publisher")
 	case sub == nil:
 		return errors.New("no subscriber")
+	case o.Namespace == "":
+		return errors.New("no Namespace, which says what processes of the broker are one fleet")
 	case !named(o.Namespace, "-_", 64):
 		return fmt.Errorf("invalid Namespace %q", o.Namespace)
 	case o.ID != "" && !named(o.ID, "-_.", maxID):
 		return fmt.Errorf("invalid ID %q", o.ID)
-	case o.Lease < 0 || o.Lease > 0 && o.Lease < 50*time.Millisecond:
+	case o.Lease != 0 && (o.Lease < minLease || o.Lease > maxLease):
 		return fmt.Errorf("invalid Lease %v", o.Lease)
 	}
 	return option.NotNegative("FleetOptions", []option.Number{

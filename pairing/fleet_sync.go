@@ -53,7 +53,7 @@ func (f *Fleet) ask(m *member) {
 	if !m.inquiry.may(time.Now(), f.opts.Lease) {
 		return
 	}
-	l := &letter{kind: kindAsk}
+	l := &letter{kind: kindAsk, lease: f.ownLease()}
 	f.post(m, l)
 	m.inquiry.stamp = l.sent
 }

@@ -43,6 +43,7 @@ const (
 	keyPicks   = "leat-fleet-picks"   // of an event: "group=session,…", who is to serve it for each group
 	keyGaps    = "leat-fleet-gaps"    // of hello, beat and list: how often the sender's inbox may have lost something
 	keyDrained = "leat-fleet-drained" // of a bye: what was not answered was not executed
+	keyLease   = "leat-fleet-lease"   // of hello, beat, ask and a durable request: µs, FleetOptions.Lease of the sender
 )
 
 // process is one life of one process.
@@ -100,6 +101,7 @@ type letter struct {
 	expires     int64  // 0 is absent
 	version     int64  // 0 is absent
 	gaps        int64  // 0 is absent
+	lease       int64  // of the sender, in µs; 0 is absent
 	part, parts int    // 0 is absent
 	thread      string // may be empty
 	picks       string // of an event; may be empty
@@ -150,6 +152,7 @@ func (l *letter) seal() (*message.Message, error) {
 	putNumber(m.Metadata, keyExpires, l.expires)
 	putNumber(m.Metadata, keyVersion, l.version)
 	putNumber(m.Metadata, keyGaps, l.gaps)
+	putNumber(m.Metadata, keyLease, l.lease)
 	if l.parts > 0 {
 		m.Metadata[keyPart] = fmt.Sprintf("%d/%d", l.part, l.parts)
 	}
@@ -182,7 +185,7 @@ func open(m *message.Message) (l letter, err error) {
 	l.drained = md[keyDrained] != ""
 	l.sent, l.echo = number(md, keySent, &err), number(md, keyEcho, &err)
 	l.expires, l.version = number(md, keyExpires, &err), number(md, keyVersion, &err)
-	l.gaps = number(md, keyGaps, &err)
+	l.gaps, l.lease = number(md, keyGaps, &err), number(md, keyLease, &err)
 	if err != nil {
 		return l, err
 	}
