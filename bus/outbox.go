@@ -61,6 +61,7 @@ const (
 	traffic  kind = iota // events, and requests of callers here: at the limit they are refused, or wait
 	answers              // what answers a request or controls: see hasRoom
 	forwards             // requests of other registries: likewise
+	barriers             // of goroutines that wait: never refused, and no messages
 	kinds
 )
 
@@ -192,6 +193,8 @@ func (o *outbox) admit(it *outItem, waits bool) error {
 // be replaced by a small error. o.mu is held.
 func (o *outbox) hasRoom(it *outItem, waits bool) bool {
 	switch {
+	case it.kind == barriers:
+		return true
 	case waits:
 		return o.lineOf(it).empty() && o.waiterFits(it)
 	case it.kind == traffic:
@@ -343,10 +346,10 @@ func (o *outbox) close(last *outItem, discard bool) (left []outItem) {
 func (o *outbox) len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.total()
+	return o.total() - o.loads[barriers].items
 }
 
-// total is len while o.mu is held.
+// total is the number of items, barriers included. o.mu is held.
 func (o *outbox) total() (n int) {
 	for _, l := range o.loads {
 		n += l.items

@@ -183,7 +183,7 @@ func (l *Link) Flush(ctx context.Context) error {
 // flushOut waits until everything queued before has been published.
 func (l *Link) flushOut(ctx context.Context) error {
 	published := make(chan struct{})
-	if err := l.out.push(outItem{kind: answers, barrier: published}, false); err != nil {
+	if err := l.out.push(outItem{kind: barriers, barrier: published}, false); err != nil {
 		return err
 	}
 	return l.await(ctx, published)

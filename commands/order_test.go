@@ -185,8 +185,7 @@ func TestRule04AReplyPassesEventsThatWait(t *testing.T) {
 	p.say(bus.Envelope{ID: "b", Type: bus.ExecuteRequest, Name: "quick"})
 	p.say(bus.Envelope{ID: "c", Type: bus.ListRequest})
 	p.say(bus.Envelope{ID: "d", Type: bus.ExecuteRequest, Name: "unknown"})
-	// Stats counts one more at times, which is no message: not explained yet.
-	require.Eventually(t, func() bool { return p.Link.Stats().Queued >= 8192+5 && r.Stats().Serving == 0 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return p.Link.Stats().Queued == 8192+5 && r.Stats().Serving == 0 }, patience, time.Millisecond)
 	v.mu.Unlock()
 
 	seen := map[string]int{}
