@@ -26,10 +26,15 @@ type Options struct {
 	// inferred from the types. Requests are validated against RequestSchema,
 	// which decides then which members there may and must be; the type ignores those that it does not know. A request
 	// that fits the schema and has a value that the type cannot hold is refused all the same: let
-	// the schema allow no more types than that. Results are not validated. Must be JSON Schemas (draft 2020-12 or 7)
+	// the schema allow no more types than that. Results are not validated, and with ResponseSchema may lack what the type requires. Must be JSON Schemas (draft 2020-12 or 7)
 	// without remote references, of at most 1 MiB. Of a void command RequestSchema has to take {} or null.
 	RequestSchema  json.RawMessage
 	ResponseSchema json.RawMessage
+	// Tolerant says that requests may have members which the type does not know, at any depth: they are ignored, as those of
+	// results always are, and not an invalid request. So callers of a later version, with an optional member more, may be
+	// there before their servers; see docs/design.md, "Commands of several versions". It is what the Command says with which the
+	// handler is registered that counts, and the schema that is advertised says it. With RequestSchema that alone decides.
+	Tolerant bool
 	// Idempotent says that executing a request twice does no harm. A fleet then sends a request whose process went
 	// away once more, to another one, rather than fail the call. It is what the caller's Command says that counts.
 	Idempotent bool
@@ -57,6 +62,8 @@ type Command[Req, Res any] struct {
 	key     any // def.ID, boxed once
 	ttl     time.Duration
 	again   bool // Options.Idempotent
+	loose   bool // Options.Tolerant
+	own     bool // there is an Options.ResponseSchema
 	req     *payload.Type
 	res     *payload.Type
 	request *payload.Schema // what Options.RequestSchema says beyond the type; or nil
@@ -66,7 +73,8 @@ type Command[Req, Res any] struct {
 // "math.add"; one that begins with "_" is private to its registry. The JSON
 // Schemas that are advertised are inferred from the types: a struct's fields
 // are required unless tagged omitempty or omitzero, unknown ones are refused;
-// json.RawMessage and any stand for any JSON; recursive types work.
+// json.RawMessage and any stand for any JSON; recursive types work. A
+// result that lacks a required field is an Internal error of the call; fields that the type does not know are ignored there.
 //
 // Define is meant for package variables: it panics, naming the command, if
 // the ID is empty, the TTL in opts (at most one) is negative, a type has no JSON form, or a schema is not one.
@@ -98,7 +106,8 @@ func define[Req, Res any](id, description string, opts []Options) (c Command[Req
 	if o.TTL < 0 {
 		return c, fmt.Errorf("Options.TTL is negative: %v", o.TTL)
 	}
-	c = Command[Req, Res]{def: bus.Definition{ID: id, Description: description, Durable: o.Durable}, key: id, ttl: o.TTL, again: o.Idempotent}
+	c = Command[Req, Res]{def: bus.Definition{ID: id, Description: description, Durable: o.Durable}, key: id, ttl: o.TTL,
+		again: o.Idempotent, loose: o.Tolerant, own: o.ResponseSchema != nil}
 	if c.req, err = payload.For(reflect.TypeFor[Req]()); err != nil {
 		return c, fmt.Errorf("request: %w", err)
 	}
@@ -117,6 +126,9 @@ func define[Req, Res any](id, description string, opts []Options) (c Command[Req
 		return c, fmt.Errorf("response schema: %w", err)
 	}
 	s := bus.Schema{Request: c.req.Schema(), Response: c.res.Schema()}
+	if o.Tolerant {
+		s.Request = c.req.TolerantSchema()
+	}
 	if o.RequestSchema != nil {
 		s.Request = o.RequestSchema
 	}
@@ -162,10 +174,22 @@ func Register[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res
 	return r.register(ctx, cmd)
 }
 
+// result returns how a result is decoded. Whatever its sender's version adds is ignored; what the type requires has to be there, or
+// a member that an older or newer server leaves out would be a zero that nobody has meant.
+func (c Command[Req, Res]) result() func([]byte, any) error {
+	if c.own {
+		return c.res.Decode
+	}
+	return c.res.DecodeTolerant
+}
+
 // encoded is h behind validation and decoding, in front of encoding.
 func (c Command[Req, Res]) encoded(h func(context.Context, Req) (Res, error)) handler {
 	return func(ctx context.Context, in payload.Content, asIs bool, inv *invocation) (out payload.Content, err error) {
 		decode := c.req.DecodeStrict
+		if c.loose {
+			decode = c.req.DecodeTolerant
+		}
 		if c.request != nil {
 			in = payload.Content{Body: in.JSON()}
 			if err := validate(ctx, c.request, in.Body, c.req.Void()); err != nil {

@@ -81,7 +81,7 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 	if err != nil {
 		return res, err
 	}
-	if res, err = payload.Unwrap[Res](out, c.res.Decode); err != nil {
+	if res, err = payload.Unwrap[Res](out, c.result()); err != nil {
 		var zero Res
 		return zero, &Error{Code: Internal, Command: c.def.ID, Message: "the result does not fit: " + err.Error(), Err: err}
 	}

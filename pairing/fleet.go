@@ -43,6 +43,7 @@ type Fleet struct {
 	seen        *bus.TTLStore // requests received
 	heardEvents *bus.TTLStore // events received; longer than registries remember them
 	count       fleetCounters
+	versions    versions // the schemas of commands that were compared
 
 	channel   *bus.Channel
 	workers   sync.WaitGroup     // pumps, outboxes and the keeper; Add under mu

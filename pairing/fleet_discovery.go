@@ -34,6 +34,7 @@ func (f *Fleet) learn(e *bus.Envelope) error {
 			}
 			old, known := f.own[def.ID]
 			f.own[def.ID] = def
+			f.announced(f.self.id, &def, fx)
 			if !known || !same(&old, &def) {
 				news = append(news, def)
 			}

@@ -71,10 +71,12 @@ func (f *Fleet) learnDurable(def bus.Definition, fx *effects) {
 		if q.def = def; q.live {
 			f.offer(q)
 		}
+		f.announced(f.self.id, &def, fx)
 	case f.err == nil && !f.draining:
 		q = &queue{fleet: f, def: def}
 		q.ctx, q.cancel = context.WithCancel(context.Background())
 		f.queues[def.ID], f.attended[def.ID] = q, true
+		f.announced(f.self.id, &def, fx)
 		for range f.opts.DurableWorkers {
 			f.workers.Go(func() { q.work(def.ID) })
 		}

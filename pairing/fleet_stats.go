@@ -3,7 +3,7 @@ package pairing
 import "sync/atomic"
 
 type fleetCounters struct {
-	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, unserved, refused, unknown, forged, resubscribed, taken, returned, orphaned atomic.Uint64
+	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, unserved, refused, unknown, forged, resubscribed, taken, returned, orphaned, conflicts atomic.Uint64
 }
 
 // FleetStats is a snapshot of what a fleet holds and has counted in this process.
@@ -33,6 +33,7 @@ type FleetStats struct {
 	Taken        uint64 // durable requests taken from queues, redelivered ones included
 	Returned     uint64 // of those: given back to the queue without an answer
 	Orphaned     uint64 // replies to durable requests that were dropped because the caller has gone
+	Conflicts    uint64 // pairs of schemas of a command that were announced and do not fit each other; see Fleet.Conflicts
 }
 
 // Stats returns the counters. They stay readable after the fleet has ended.
@@ -44,7 +45,7 @@ func (f *Fleet) Stats() FleetStats {
 		Forged: f.count.forged.Load(), Unknown: f.count.unknown.Load(), Refused: f.count.refused.Load(),
 		Unserved: f.count.unserved.Load(),
 		Unsent:   f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Taken: f.count.taken.Load(),
-		Returned: f.count.returned.Load(), Orphaned: f.count.orphaned.Load(), Evicted: f.seen.Stats().Evicted + f.heardEvents.Stats().Evicted,
+		Returned: f.count.returned.Load(), Orphaned: f.count.orphaned.Load(), Conflicts: f.count.conflicts.Load(), Evicted: f.seen.Stats().Evicted + f.heardEvents.Stats().Evicted,
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

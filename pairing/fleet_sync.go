@@ -263,6 +263,7 @@ func (f *Fleet) apply(m *member, what catalogue, fx *effects) {
 		f.unserve(m, id)
 	}
 	for _, def := range what.Add {
+		f.announced(m.id, &def, fx)
 		if !f.serve(m, def) {
 			f.noRoom(fx, m, "too many commands, or too long ones")
 		}

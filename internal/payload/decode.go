@@ -16,13 +16,24 @@ var null = []byte("null")
 // *Error. Empty data stand for an absent payload: v stays as it is, unless something is required of T, which is an *Error too.
 // A void type takes an absent payload, null and {}. After an error v may have been decoded in part.
 // The value does not share memory with data.
-func (t *Type) DecodeStrict(data []byte, v any) error { return t.decode(data, v, true) }
+func (t *Type) DecodeStrict(data []byte, v any) error { return t.decode(data, v, passes{}) }
 
-// Decode is like DecodeStrict, but lets unknown and missing members pass, so that peers may be of different versions.
-// Use it for what was asked for: results and events. A payload absent as a whole is no missing member.
-func (t *Type) Decode(data []byte, v any) error { return t.decode(data, v, false) }
+// DecodeTolerant is like DecodeStrict, but lets unknown members pass: peers may be of a later version, and say more. What
+// is required has to be there. Use it for results, and for requests that are taken from such peers.
+func (t *Type) DecodeTolerant(data []byte, v any) error {
+	return t.decode(data, v, passes{unknown: true})
+}
 
-func (t *Type) decode(data []byte, v any, strict bool) error {
+// Decode is like DecodeTolerant, but lets missing members pass as well. Use it for events, and for what a schema
+// has been asked about. A payload absent as a whole is no missing member.
+func (t *Type) Decode(data []byte, v any) error {
+	return t.decode(data, v, passes{unknown: true, missing: true})
+}
+
+// passes is what a decode lets pass: members that the type does not know, and required ones that are not there.
+type passes struct{ unknown, missing bool }
+
+func (t *Type) decode(data []byte, v any, p passes) error {
 	if got := reflect.TypeOf(v); got != t.pointer {
 		return fmt.Errorf("payload: cannot decode into %v, which is not a %v", got, t.pointer)
 	}
@@ -35,20 +46,20 @@ func (t *Type) decode(data []byte, v any, strict bool) error {
 	if t.raw {
 		return t.decodeRaw(data, v.(*stdjson.RawMessage))
 	}
-	options := t.tolerant
-	if strict {
-		options = t.strict
+	options := t.strict
+	if p.unknown {
+		options = t.tolerant
 	}
 	if err := json.Unmarshal(data, v, options); err != nil {
 		if t.lenient {
-			return t.explainLenient(data, err, strict)
+			return t.explainLenient(data, err, p)
 		}
 		return t.explain(err)
 	}
-	if !t.needsScan(data, strict) {
+	if !t.needsScan(data, !p.missing) {
 		return nil
 	}
-	if fault := check(t.root, data, strict); fault != nil {
+	if fault := check(t.root, data, !p.missing); fault != nil {
 		return fault
 	}
 	return nil
@@ -63,11 +74,11 @@ func (t *Type) decodeRaw(data []byte, v *stdjson.RawMessage) error {
 }
 
 // needsScan reports whether the decoder may have let something pass.
-func (t *Type) needsScan(data []byte, strict bool) bool {
+func (t *Type) needsScan(data []byte, whole bool) bool {
 	switch {
 	case t.void || !t.root.checked():
 		return false
-	case strict || t.scanAlways:
+	case whole || t.scanAlways:
 		return true
 	default:
 		return bytes.Contains(data, null)

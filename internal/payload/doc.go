@@ -3,7 +3,8 @@
 //	t, err := payload.For(reflect.TypeFor[Order]())   // once, at set-up
 //	data, err := payload.Encode(&order)               // nil: the payload is absent
 //	err = t.DecodeStrict(data, &order)                // requests: all that the schema says holds
-//	err = t.Decode(data, &order)                      // results and events: unknown and missing members pass
+//	err = t.DecodeTolerant(data, &order)              // results: unknown members pass
+//	err = t.Decode(data, &order)                      // events: unknown and missing members pass
 //
 // # What goes over the wire
 //
@@ -21,7 +22,7 @@
 //
 // A field without omitempty or omitzero is required, at any depth, also where it is promoted from an embedded
 // struct, but for an embedded pointer that is so tagged itself. (A nil embedded pointer without a tag therefore encodes to
-// what a strict decode refuses: tag the pointer, or its fields.) Null is taken by
+// what the other side refuses: tag the pointer, or its fields.) Null is taken by
 // pointers, slices, any and types with JSON methods, and nothing else.
 //
 // # Where schema and strict decode disagree

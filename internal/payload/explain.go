@@ -21,11 +21,15 @@ func (t *Type) explain(err error) error { return explain(err, t.root) }
 
 // explainLenient words an error for a type that is decoded with lenientOptions, where the library says little. The schema
 // finds the same fault, and says more.
-func (t *Type) explainLenient(data []byte, err error, strict bool) error {
+func (t *Type) explainLenient(data []byte, err error, p passes) error {
 	if invalid := Valid(data); invalid != nil {
 		return invalid
 	}
-	if s, failed := CompileSchema(t.schema); failed == nil && strict {
+	schema := t.schema
+	if p.unknown {
+		schema = t.open
+	}
+	if s, failed := CompileSchema(schema); failed == nil && !p.missing {
 		if fault := s.Validate(context.Background(), data); fault != nil {
 			return fault
 		}

@@ -27,11 +27,12 @@ const (
 type inference struct {
 	names map[*shape]string // of the definitions: the named types that lie on a cycle
 	taken map[string]bool
+	open  bool // objects may have other members
 }
 
-// infer describes the uses of r in compact JSON.
-func infer(r ref) (json.RawMessage, error) {
-	inf := &inference{names: map[*shape]string{}, taken: map[string]bool{}}
+// infer describes the uses of r in compact JSON. With open set objects may have members that the type does not know.
+func infer(r ref, open bool) (json.RawMessage, error) {
+	inf := &inference{names: map[*shape]string{}, taken: map[string]bool{}, open: open}
 	inf.nameCycles(r.shape, nil, map[*shape]bool{})
 	root := inf.define(r.shape)
 	if r.null {
@@ -175,7 +176,9 @@ func (inf *inference) define(sh *shape) *jsonschema.Schema {
 
 func (inf *inference) defineObject(s *jsonschema.Schema, sh *shape) {
 	s.Type = "object"
-	s.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}} // How jsonschema-go spells false.
+	if !inf.open {
+		s.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}} // How jsonschema-go spells false.
+	}
 	for _, f := range sh.fields {
 		if s.Properties == nil {
 			s.Properties = map[string]*jsonschema.Schema{}

@@ -4,14 +4,14 @@ package payload
 // does not: missing required members, nulls out of place, and numbers in strings that only Go would read. It
 // allocates nothing unless it finds a fault.
 type scan struct {
-	data   []byte
-	strict bool // missing members are faults
-	fault  *Error
+	data  []byte
+	whole bool // missing members are faults
+	fault *Error
 }
 
 // check returns the fault of data, which is a value of the type that r uses, or nil.
-func check(r ref, data []byte, strict bool) *Error {
-	s := scan{data: data, strict: strict}
+func check(r ref, data []byte, whole bool) *Error {
+	s := scan{data: data, whole: whole}
 	s.value(r, skipSpace(data, 0))
 	return s.fault
 }
@@ -58,7 +58,7 @@ func (s *scan) object(sh *shape, start int) int {
 		switch data[i] {
 		case '}':
 			i++
-			if s.strict && found < sh.required {
+			if s.whole && found < sh.required {
 				return s.missing(sh, start)
 			}
 			return i

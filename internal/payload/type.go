@@ -16,8 +16,9 @@ type Type struct {
 	void    bool
 	raw     bool // json.RawMessage itself
 	schema  json.RawMessage
-	plain   *asIs // nil if values have to be encoded
-	lenient bool  // see analysis
+	open    json.RawMessage // the same with unknown members
+	plain   *asIs           // nil if values have to be encoded
+	lenient bool            // see analysis
 
 	strict, tolerant v2.Options
 	// scanAlways says that even a tolerant decode of data without a null needs the scan.
@@ -62,8 +63,10 @@ func For(t reflect.Type) (*Type, error) {
 	if p.void {
 		return p, nil
 	}
-	if p.schema, err = infer(root); err != nil {
-		return nil, fmt.Errorf("payload: type %v: %w", t, err)
+	for schema, open := range map[*json.RawMessage]bool{&p.schema: false, &p.open: true} {
+		if *schema, err = infer(root, open); err != nil {
+			return nil, fmt.Errorf("payload: type %v: %w", t, err)
+		}
 	}
 	return p, nil
 }
@@ -80,6 +83,10 @@ func (t *Type) Void() bool { return t.void }
 // Schema returns the JSON Schema (2020-12) of the type as compact JSON, or nil if the type is void. It is {} if any
 // JSON will do. The caller must not modify it.
 func (t *Type) Schema() json.RawMessage { return t.schema }
+
+// TolerantSchema is the schema of what DecodeTolerant takes: that of the type, and objects may have members that it does not
+// know.
+func (t *Type) TolerantSchema() json.RawMessage { return t.open }
 
 func isVoid(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct || t.NumField() > 0 {
