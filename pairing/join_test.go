@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -18,7 +16,6 @@ import (
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
-	"github.com/leatbus/leat/pairing/pairingtest"
 )
 
 // goChannel returns a GoChannel that delivers in order and keeps nothing.
@@ -37,32 +34,6 @@ func registry(t testing.TB, id, router string) *commands.Registry {
 }
 
 // TestJoinConforms has all pairs share one GoChannel, as they share a broker.
-func TestJoinConforms(t *testing.T) {
-	t.Parallel()
-	for name, keys := range map[string][][]byte{"plain": nil, "keys": {[]byte("a key that both know"), []byte("an older one of them")}} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			joinConforms(t, keys)
-		})
-	}
-}
-
-func joinConforms(t *testing.T, keys [][]byte) {
-	shared := goChannel(t)
-	var serial atomic.Int64
-	prefix := func() string { return fmt.Sprintf("test%d", serial.Add(1)) }
-	const lease = 1500 * time.Millisecond
-	presence := &pairingtest.Presence{Lease: lease, Pair: func(_ testing.TB, a, b string) (toA, toB func() (*bus.Channel, error)) {
-		o := pairing.JoinOptions{Prefix: prefix(), Heartbeat: lease / 3, Keys: keys}
-		return func() (*bus.Channel, error) { return pairing.Join(shared, shared, b, a, o), nil },
-			func() (*bus.Channel, error) { return pairing.Join(shared, shared, a, b, o), nil }
-	}}
-	pairingtest.Run(t, func(_ testing.TB, a, b string) (chA, chB *bus.Channel) {
-		o := pairing.JoinOptions{Prefix: prefix(), Keys: keys}
-		return pairing.Join(shared, shared, b, a, o), pairing.Join(shared, shared, a, b, o)
-	}, pairingtest.Features{Ordered: true, HoldsBeforeAttach: true, Presence: presence})
-}
-
 func TestJoinTopics(t *testing.T) {
 	t.Parallel()
 	g := goChannel(t)

@@ -10,29 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/bus"
-	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
-	"github.com/leatbus/leat/pairing/pairingtest"
 )
-
-func TestInMemoryConforms(t *testing.T) {
-	t.Parallel()
-	for name, codec := range map[string]bus.Codec{"binary": bus.Binary, "json": bus.JSON} {
-		t.Run(name, func(t *testing.T) {
-			pairingtest.Run(t, func(_ testing.TB, a, b string) (chA, chB *bus.Channel) {
-				return pairing.InMemory(a, b, pairing.Options{Codec: codec})
-			}, pairingtest.Features{HoldsBeforeAttach: true, Ordered: true, Local: true})
-		})
-	}
-}
-
-func TestInMemoryOverMemoryConforms(t *testing.T) {
-	t.Parallel()
-	pairingtest.Run(t, func(_ testing.TB, a, b string) (chA, chB *bus.Channel) {
-		return pairing.InMemory(a, b, pairing.Options{PubSub: memory.New(memory.Options{HandOver: true})})
-	}, pairingtest.Features{HoldsBeforeAttach: true, Ordered: true, Local: true})
-}
 
 // connect attaches both halves of a pair and waits until they are ready.
 func connect(t testing.TB, a, b *commands.Registry, opts ...pairing.Options) (toB, toA *bus.Link) {

@@ -1,6 +1,9 @@
 package pairingtest
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,9 +60,23 @@ func (f Features) withDefaults() Features {
 //
 // Run checks after each subtest that no goroutine of leat's is left. For
 // goroutines of the transport use goleak in TestMain.
-func Run(t *testing.T, f Factory, features Features) {
+func Run(t *testing.T, f Factory, features Features) { run(t, groups(), f, features) }
+
+// RunRule is Run for one of the rules, 1 to 29, by its number in docs/design.md. For a number without statements in
+// the kit it fails the test.
+func RunRule(t *testing.T, rule int, f Factory, features Features) {
+	t.Helper()
+	prefix := fmt.Sprintf("rule%02d_", rule)
+	chosen := slices.DeleteFunc(groups(), func(g group) bool { return !strings.HasPrefix(g.name, prefix) })
+	if len(chosen) == 0 {
+		t.Fatalf("the kit has no statement of rule %d", rule)
+	}
+	run(t, chosen, f, features)
+}
+
+func run(t *testing.T, groups []group, f Factory, features Features) {
 	features = features.withDefaults()
-	for _, g := range groups() {
+	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
 			t.Parallel()
 			for _, c := range g.statements {
