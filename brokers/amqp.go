@@ -3,7 +3,6 @@ package brokers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"time"
 
@@ -20,7 +19,7 @@ type rabbit struct {
 	dialer *dialer
 	in     *wmamqp.ConnectionWrapper // of its own: a server that is short of memory holds up connections that publish
 	out    *wmamqp.ConnectionWrapper
-	pubs   *rabbitPublishers
+	pub    *rabbitPublisher
 }
 
 func openAMQP(_ context.Context, a address, s *shared) (backend, error) {
@@ -59,7 +58,7 @@ func openAMQP(_ context.Context, a address, s *shared) (backend, error) {
 	if r.out, err = wmamqp.NewConnection(config, log); err != nil {
 		return nil, errors.Join(err, r.in.Close())
 	}
-	r.pubs = newRabbitPublishers(r.config(), r.out, log)
+	r.pub = newRabbitPublisher(s.opts.Namespace, r.out)
 	return r, nil
 }
 
@@ -89,7 +88,7 @@ func (r *rabbit) dial(network, address string) (net.Conn, error) {
 	return conn, nil
 }
 
-// config is what publishers and subscriptions have in common.
+// config is what subscriptions have in common.
 func (r *rabbit) config() wmamqp.Config {
 	return wmamqp.Config{
 		Marshaler: rabbitCoder{},
@@ -98,36 +97,21 @@ func (r *rabbit) config() wmamqp.Config {
 			Type:         amqp.ExchangeDirect,
 			Durable:      true,
 		},
-		Publish: wmamqp.PublishConfig{
-			GenerateRoutingKey: func(topic string) string { return topic },
-			ConfirmDelivery:    true,
-			ChannelPoolSize:    1, // see rabbitPublishers
-		},
 		QueueBind:       wmamqp.QueueBindConfig{GenerateRoutingKey: func(topic string) string { return topic }},
 		Consume:         wmamqp.ConsumeConfig{Qos: wmamqp.QosConfig{PrefetchCount: 1}},
 		TopologyBuilder: &wmamqp.DefaultTopologyBuilder{},
 	}
 }
 
-// Publish refuses what the client would cut off, to what may be another key.
 func (r *rabbit) Publish(topic string, messages ...*message.Message) error {
-	for _, m := range messages {
-		for k := range m.Metadata {
-			if len(k) > rabbitKey {
-				return fmt.Errorf("%w: %.20q… has %d", errRabbitKey, k, len(k))
-			}
-		}
-	}
-	return r.pubs.Publish(topic, messages...)
+	return r.pub.Publish(topic, messages...)
 }
 
-// rabbitKey is how long the name of a header may be, in bytes.
-const rabbitKey = 255
+// transient: the server refuses nothing else that could be told from a channel that has gone.
+func (*rabbit) transient(err error) bool { return !errors.Is(err, ErrTooLarge) }
 
-var errRabbitKey = errors.New("a metadata key has at most 255 bytes")
-
-// transient: the server refuses nothing that could be told from a channel that has gone.
-func (*rabbit) transient(err error) bool { return !errors.Is(err, errRabbitKey) }
+// maxBytes is the server's max_message_size.
+func (r *rabbit) maxBytes(string) int { return r.pub.maxBytes() }
 
 func (r *rabbit) subscribe(ctx context.Context, topic, group string, acked bool) (*source, error) {
 	queue := r.shared.opts.Namespace + "." + plainNames.topic(part(group)+"."+part(topic))
@@ -154,7 +138,7 @@ func (r *rabbit) subscribe(ctx context.Context, topic, group string, acked bool)
 	if err != nil {
 		return nil, errors.Join(err, sub.Close())
 	}
-	return &source{messages: messages, probe: group == "", strip: wmamqp.MetadataRedeliveredKey, close: func() error {
+	return &source{messages: messages, probe: group == "", restore: restoreRabbit, close: func() error {
 		err := sub.Close()
 		if group == "" {
 			err = errors.Join(err, r.delete(queue))
@@ -202,7 +186,7 @@ func (r *rabbit) close() error {
 		}
 	}
 	r.dialer.refuse()
-	r.pubs.close()
+	r.pub.close()
 	err := errors.Join(r.out.Close(), r.in.Close())
 	r.dialer.close()
 	return err
@@ -210,87 +194,3 @@ func (r *rabbit) close() error {
 
 func (*rabbit) naming() naming         { return plainNames }
 func (*rabbit) guarantees() Guarantees { return rabbitGuarantees }
-
-// rabbitCoder is the adapter's own, but for what it reads.
-type rabbitCoder struct{ wmamqp.DefaultMarshaler }
-
-// Unmarshal leaves out headers that are no strings, which others and the
-// broker itself add: the adapter would give the message back, and get it
-// again at once, for ever. What comes of a channel that has closed is an error: then the
-// adapter looks for another one.
-func (rabbitCoder) Unmarshal(d amqp.Delivery) (*message.Message, error) {
-	if d.Acknowledger == nil {
-		return nil, errors.New("channel closed")
-	}
-	m := message.NewMessage("", d.Body)
-	for k, v := range d.Headers {
-		s, ok := v.(string)
-		switch {
-		case ok && k == wmamqp.DefaultMessageUUIDHeaderKey:
-			m.UUID = s
-		case ok:
-			m.Metadata[k] = s
-		}
-	}
-	return m, nil
-}
-
-// rabbitPublishers keeps a few of the adapter's publishers, each with one
-// channel. The adapter's own pool loses a channel that cannot be opened again,
-// and once all are lost Publish waits for ever.
-type rabbitPublishers struct {
-	config wmamqp.Config
-	conn   *wmamqp.ConnectionWrapper
-	log    adapterLogger
-	free   chan *wmamqp.Publisher // nil where one has to be made
-}
-
-const rabbitChannels = 8
-
-func newRabbitPublishers(config wmamqp.Config, conn *wmamqp.ConnectionWrapper, log adapterLogger) *rabbitPublishers {
-	p := &rabbitPublishers{config: config, conn: conn, log: log, free: make(chan *wmamqp.Publisher, rabbitChannels)}
-	for range rabbitChannels {
-		p.free <- nil
-	}
-	return p
-}
-
-func (p *rabbitPublishers) Publish(topic string, messages ...*message.Message) (err error) {
-	pub := <-p.free
-	defer func() {
-		if err != nil && pub != nil { // its channel may have gone
-			closeRabbit(pub)
-			pub = nil
-		}
-		p.free <- pub
-	}()
-	if !p.conn.IsConnected() {
-		return errors.New("not connected")
-	}
-	if pub == nil {
-		if pub, err = wmamqp.NewPublisherWithConnection(p.config, p.log, p.conn); err != nil {
-			return fmt.Errorf("open a channel: %w", err)
-		}
-	}
-	return pub.Publish(topic, messages...)
-}
-
-// closeRabbit closes one of the adapter's publishers. The adapter panics where the
-// publisher's channel could not be opened again.
-func closeRabbit(pub *wmamqp.Publisher) {
-	defer func() { _ = recover() }()
-	_ = pub.Close()
-}
-
-// close runs when nobody publishes any more.
-func (p *rabbitPublishers) close() {
-	for range rabbitChannels {
-		select {
-		case pub := <-p.free:
-			if pub != nil {
-				closeRabbit(pub)
-			}
-		default: // one hangs
-		}
-	}
-}

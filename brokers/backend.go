@@ -12,7 +12,7 @@ import (
 // that it is given are legal; it puts them into the namespace itself.
 type backend interface {
 	// Publish is message.Publisher's: it returns when the broker has the messages,
-	// or, where there is no way to know, when they are on their way.
+	// or, where there is no way to know, when they are on their way. Where it fails after some, the error is a partError.
 	Publish(topic string, messages ...*message.Message) error
 	// transient reports whether a failed Publish is worth another try: the broker was
 	// out of reach, rather than unwilling.
@@ -30,12 +30,6 @@ type backend interface {
 	guarantees() Guarantees
 }
 
-// prompt is a backend that can publish without waiting for anybody, unless it is busy.
-type prompt interface {
-	// publishAtOnce publishes, or returns errBusy where it could have to wait.
-	publishAtOnce(topic string, messages []*message.Message) error
-}
-
 // calling is a backend that calls a function with what comes for everybody, on a goroutine of its client's: that saves
 // links and fleets the adapter's channels, acks and timers. flush has to be called after it.
 type calling interface {
@@ -51,8 +45,8 @@ type source struct {
 	probe bool
 	// gate, if set, is what the unmarshaler of this subscription passes; see there.
 	gate *gate
-	// strip is metadata that the adapter adds, and that is to go no further. May be empty.
-	strip string
+	// restore, if set, makes of a message what was published, after the adapter has added its own. An error says that it cannot be read.
+	restore func(*message.Message) error
 	// settled, if set, is closed when the adapter has nothing to do with a message any more. Without it
 	// the end of the message's own context says so.
 	settled func() <-chan struct{}

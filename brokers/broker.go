@@ -64,6 +64,11 @@ func newBroker(opts Options) *Broker {
 // returns when the broker has the message, where there is a way to know (NATS
 // core has none), and fails when it cannot be reached within Options.PublishRetry. It may be called from many goroutines; order is kept within a goroutine. Its
 // Close does nothing.
+//
+// The messages of one call are on their way together, in order, so that many a call are cheaper than many calls. A message that is larger
+// than the broker takes is refused, with ErrTooLarge, before any is sent, and so is one with a key of this package (ErrReserved). Any other error is one of a try: the broker may have the messages that it has not
+// confirmed. The error is a [*PublishError], which says how many it has confirmed, but for ErrClosed and ErrIllegalTopic. The publisher has a method
+// MaxBytes(topic string) int: the most bytes of a message, 0 if that is unknown.
 func (b *Broker) Publisher() message.Publisher {
 	if p, ok := b.backend.(prompt); ok {
 		return promptPublisher{publisher{b}, p}
@@ -247,76 +252,6 @@ func (b *Broker) skip(topic, why string) {
 		b.log.Warn("message skipped", "topic", topic, "skipped", n, "reason", why)
 	}
 }
-
-// publisher is the Broker as one.
-type publisher struct{ b *Broker }
-
-func (p publisher) Publish(topic string, messages ...*message.Message) error {
-	if len(messages) == 0 {
-		return p.b.backend.naming().check(topic)
-	}
-	if err := p.enter(topic); err != nil {
-		return err
-	}
-	defer p.b.leave()
-	return p.b.publish(topic, messages)
-}
-
-// enter counts a call in that publishes to a topic, if it is legal.
-func (p publisher) enter(topic string) error {
-	if err := p.b.backend.naming().check(topic); err != nil {
-		return err
-	}
-	return p.b.enter()
-}
-
-// Pauses between two tries to publish, of which the first is doubled each time.
-const (
-	publishPause    = 20 * time.Millisecond
-	maxPublishPause = 500 * time.Millisecond
-)
-
-func (b *Broker) publish(topic string, messages []*message.Message) error {
-	err := b.backend.Publish(topic, messages...)
-	if err == nil || !b.backend.transient(err) {
-		return b.secrets.error(err)
-	}
-	giveUp := time.Now().Add(b.opts.PublishRetry)
-	for pause := publishPause; time.Now().Add(pause).Before(giveUp); pause = min(2*pause, maxPublishPause) {
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-b.closing:
-			timer.Stop()
-			return fmt.Errorf("%w: %w", ErrClosed, b.secrets.error(err))
-		}
-		b.republished.Add(1)
-		if err = b.backend.Publish(topic, messages...); err == nil || !b.backend.transient(err) {
-			return b.secrets.error(err)
-		}
-	}
-	return b.secrets.error(err)
-}
-
-// Close does nothing: the Broker is its owner's.
-func (publisher) Close() error { return nil }
-
-// promptPublisher is one whose backend can publish without waiting; fleets look for it.
-type promptPublisher struct {
-	publisher
-	prompt prompt
-}
-
-// PublishAtOnce is Publish, or an error where that would have to wait.
-func (p promptPublisher) PublishAtOnce(topic string, messages ...*message.Message) error {
-	if err := p.enter(topic); err != nil {
-		return err
-	}
-	defer p.b.leave()
-	return p.b.secrets.error(p.prompt.publishAtOnce(topic, messages))
-}
-
-var errBusy = errors.New("publishing would have to wait")
 
 // subscriber is the Broker as one.
 type subscriber struct {

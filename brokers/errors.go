@@ -19,4 +19,8 @@ var (
 	// ErrNotLive says that a subscription did not prove to be live within
 	// Options.SubscribeTimeout.
 	ErrNotLive = errors.New("subscription not live")
+	// ErrReserved says that a message has a metadata key by which this package knows its own: leat-probe or leat-skip.
+	ErrReserved = errors.New("reserved metadata key")
+	// ErrTooLarge says that a message is larger than the broker takes: see [TooLargeError]. It is a bus.ErrTooLarge.
+	ErrTooLarge = fmt.Errorf("broker: %w", bus.ErrTooLarge)
 )

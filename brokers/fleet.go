@@ -40,23 +40,18 @@ func (b *Broker) Fleet(ctx context.Context, o pairing.FleetOptions) (*pairing.Fl
 	return pairing.NewFleet(ctx, b.Publisher(), subscriber{b: b, lossless: true}, o)
 }
 
-// limited is a backend whose messages have a size that is worth knowing: less
-// than 16 MiB, which is what a registry takes.
-type limited interface {
-	// maxMessage returns the bytes of a message with its metadata.
-	maxMessage() int
-}
-
 // maxPayload returns how long a payload may be, with room left for metadata; 0
-// if there is no need to know.
+// if there is no need to know: registries take no more than 16 MiB.
 func (b *Broker) maxPayload() int {
-	l, ok := b.backend.(limited)
-	if !ok {
+	limit := b.maxBytes("")
+	if limit == 0 || limit >= registryBytes {
 		return 0
 	}
-	limit := l.maxMessage()
 	return max(limit-metadataRoom, limit/2)
 }
+
+// registryBytes is the largest message that a registry takes, in bytes.
+const registryBytes = 16 << 20
 
 // metadataRoom is what metadata may take of a message, in bytes.
 const metadataRoom = 32 << 10

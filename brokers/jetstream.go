@@ -21,7 +21,7 @@ type jetStream struct {
 	conn   *nats.Conn
 	js     nats.JetStreamContext
 	stream string
-	pub    *wmnats.Publisher
+	pub    *jetStreamPublisher
 	coder  natsCoder
 }
 
@@ -51,17 +51,14 @@ func (j *jetStream) open(ctx context.Context) (err error) {
 		MaxMsgsPerSubject: j.shared.opts.MaxMessages,
 		Discard:           nats.DiscardOld,
 	}
-	_, err = j.js.AddStream(config, nats.Context(ctx))
+	info, err := j.js.AddStream(config, nats.Context(ctx))
 	if errors.Is(err, nats.ErrStreamNameAlreadyInUse) { // with other limits: the latest count
-		_, err = j.js.UpdateStream(config, nats.Context(ctx))
+		info, err = j.js.UpdateStream(config, nats.Context(ctx))
 	}
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", j.stream, err)
 	}
-	j.pub, err = wmnats.NewPublisherWithNatsConn(j.conn, wmnats.PublisherPublishConfig{
-		Marshaler:         j.coder,
-		SubjectCalculator: j.coder.subject,
-	}, adapterLog(j.shared.opts.Logger))
+	j.pub, err = newJetStreamPublisher(j.conn, j.coder, info.Config.MaxMsgSize)
 	return err
 }
 
@@ -71,7 +68,7 @@ func (j *jetStream) Publish(topic string, messages ...*message.Message) error {
 
 func (*jetStream) transient(err error) bool {
 	var refused *nats.APIError
-	return !errors.Is(err, nats.ErrMaxPayload) && !errors.As(err, &refused)
+	return !errors.Is(err, ErrTooLarge) && !errors.As(err, &refused)
 }
 
 // jetStreamHeartbeat is how often the server says that a subscription lives. One
@@ -141,7 +138,7 @@ func (j *jetStream) group(ctx context.Context, topic, group string) (consumer st
 
 func (j *jetStream) flush(ctx context.Context) error { return j.conn.FlushWithContext(ctx) }
 func (j *jetStream) close() error                    { closeNATS(j.conn); return nil }
-func (j *jetStream) maxMessage() int                 { return int(j.conn.MaxPayload()) }
+func (j *jetStream) maxBytes(string) int             { return j.pub.maxBytes() }
 func (*jetStream) naming() naming                    { return plainNames }
 func (*jetStream) guarantees() Guarantees            { return jetStreamGuarantees }
 

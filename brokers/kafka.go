@@ -19,8 +19,9 @@ type kafka struct {
 	shared  *shared
 	address address
 	admin   sarama.ClusterAdmin
-	pub     *wmkafka.Publisher
-	made    sync.Map // topics that are known to exist
+	pub     sarama.SyncProducer
+	limit   int      // bytes of a batch that brokers take, where a topic does not say otherwise
+	made    sync.Map // topics that are known to exist, with what they take
 }
 
 func openKafka(_ context.Context, a address, s *shared) (backend, error) {
@@ -32,6 +33,7 @@ func openKafka(_ context.Context, a address, s *shared) (backend, error) {
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Producer.Return.Successes = true
 	config.Producer.Retry.Max = 10
+	config.Net.MaxOpenRequests = 1                                    // else what is tried again comes behind what was sent after it
 	config.Net.Proxy.Enable, config.Net.Proxy.Dialer = true, s.dialer // sarama has no other way to be told of ctx
 	if err := k.open(config); err != nil {
 		return nil, err
@@ -43,16 +45,39 @@ func (k *kafka) open(config *sarama.Config) (err error) {
 	if k.admin, err = sarama.NewClusterAdmin(k.address.hosts, config); err != nil {
 		return err
 	}
-	key := func(topic string, _ *message.Message) (string, error) { return topic, nil }
-	k.pub, err = wmkafka.NewPublisher(wmkafka.PublisherConfig{
-		Brokers:               k.address.hosts,
-		Marshaler:             wmkafka.NewWithPartitioningMarshaler(key),
-		OverwriteSaramaConfig: config,
-	}, adapterLog(k.shared.opts.Logger))
-	if err != nil {
+	k.limit = k.maxMessageBytes(sarama.ConfigResource{Type: sarama.BrokerResource, Name: k.anyBroker()}, "message.max.bytes", kafkaMaxBytes)
+	config.Producer.MaxMessageBytes = k.limit // of a batch
+	if k.pub, err = sarama.NewSyncProducer(k.address.hosts, config); err != nil {
 		return errors.Join(err, k.admin.Close())
 	}
 	return nil
+}
+
+// kafkaMaxBytes is about what brokers take by default.
+const kafkaMaxBytes = 1_000_000
+
+// anyBroker returns the ID of one.
+func (k *kafka) anyBroker() string {
+	brokers, _, err := k.admin.DescribeCluster()
+	if err != nil || len(brokers) == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(brokers[0].ID()))
+}
+
+// maxMessageBytes asks for a setting, and returns fallback where that may not be asked for.
+func (k *kafka) maxMessageBytes(of sarama.ConfigResource, name string, fallback int) int {
+	of.ConfigNames = []string{name}
+	entries, err := k.admin.DescribeConfig(of)
+	if err != nil {
+		return fallback
+	}
+	for _, e := range entries {
+		if n, err := strconv.Atoi(e.Value); err == nil && e.Name == name && n > 0 {
+			return n
+		}
+	}
+	return fallback
 }
 
 func (k *kafka) config() *sarama.Config {
@@ -107,16 +132,41 @@ func (k *kafka) create(topic string) error {
 	if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
 		return fmt.Errorf("create topic: %w", err)
 	}
-	k.made.Store(topic, nil)
+	k.made.Store(topic, k.maxMessageBytes(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic}, "max.message.bytes", k.limit))
 	return nil
 }
 
 func (k *kafka) Publish(topic string, messages ...*message.Message) error {
-	topic = k.topic(topic)
+	limit, topic := k.maxBytes(topic), k.topic(topic)
 	if err := k.create(topic); err != nil {
 		return err
 	}
-	return k.pub.Publish(topic, messages...)
+	all, err := encodeAll(messages, limit, func(m *message.Message) (encoded[*sarama.ProducerMessage], error) {
+		return encodeKafka(topic, m)
+	})
+	if err != nil {
+		return err
+	}
+	return inWindows(all, k.send)
+}
+
+// send publishes a window, and returns how many of it the cluster has, from the front.
+func (k *kafka) send(window []*sarama.ProducerMessage) (n int, err error) {
+	for i, m := range window {
+		m.Metadata = i
+	}
+	err = k.pub.SendMessages(window)
+	var failed sarama.ProducerErrors
+	if !errors.As(err, &failed) || len(failed) == 0 {
+		return 0, err
+	}
+	n = len(window)
+	for _, f := range failed {
+		if i := f.Msg.Metadata.(int); i < n {
+			n, err = i, f.Err
+		}
+	}
+	return n, err
 }
 
 // transient: its client has tried again already.
@@ -165,15 +215,43 @@ func (k *kafka) subscribe(ctx context.Context, topic, group string, _ bool) (*so
 func (*kafka) flush(context.Context) error { return nil }
 func (k *kafka) close() error              { return errors.Join(k.pub.Close(), k.admin.Close()) }
 
-// maxMessage is what brokers and this client take by default.
-func (*kafka) maxMessage() int { return 1_000_000 }
+// maxBytes is what the topic takes, where it is known already.
+func (k *kafka) maxBytes(topic string) int {
+	if limit, made := k.made.Load(k.topic(topic)); made {
+		return min(limit.(int), k.limit)
+	}
+	return k.limit
+}
 
 func (*kafka) naming() naming         { return dashNames }
 func (*kafka) guarantees() Guarantees { return kafkaGuarantees }
 
-// kafkaCoder is the adapter's own, behind readable.
+// kafkaCoder is the adapter's own, behind readable, with its reserved key escaped.
 type kafkaCoder struct{ wmkafka.DefaultMarshaler }
 
+// encodeKafka has the topic for a key. A batch has a record at least, and its own head.
+func encodeKafka(topic string, m *message.Message) (encoded[*sarama.ProducerMessage], error) {
+	plain := message.NewMessage(m.UUID, m.Payload)
+	plain.Metadata = escapeKeys(m.Metadata, wmkafka.UUIDHeaderKey)
+	record, err := kafkaCoder{}.Marshal(topic, plain)
+	if err != nil {
+		return encoded[*sarama.ProducerMessage]{}, err
+	}
+	record.Key = sarama.StringEncoder(topic)
+	return encoded[*sarama.ProducerMessage]{record, record.ByteSize(kafkaRecords) + kafkaBatchHead}, nil
+}
+
+const (
+	kafkaRecords   = 2   // version of the format
+	kafkaBatchHead = 128 // bytes, at most
+)
+
 func (c kafkaCoder) Unmarshal(m *sarama.ConsumerMessage) (*message.Message, error) {
-	return readable(func() (*message.Message, error) { return c.DefaultMarshaler.Unmarshal(m) }), nil
+	return readable(func() (*message.Message, error) {
+		got, err := c.DefaultMarshaler.Unmarshal(m)
+		if err == nil {
+			unescapeKeys(got.Metadata)
+		}
+		return got, err
+	}), nil
 }

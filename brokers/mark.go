@@ -12,6 +12,18 @@ const (
 	keySkip  = "leat-skip"  // it could not be read; the value says why
 )
 
+// reserved refuses messages that their subscribers would never see.
+func reserved(messages []*message.Message) error {
+	for i, m := range messages {
+		for _, key := range [...]string{keyProbe, keySkip} {
+			if _, has := m.Metadata[key]; has {
+				return &partError{behind: i, err: fmt.Errorf("%w %q", ErrReserved, key)}
+			}
+		}
+	}
+	return nil
+}
+
 // unreadable stands for a message that is none of ours. An unmarshaler that
 // returned the error instead would make its adapter redeliver for ever, or end
 // the subscription.

@@ -1,7 +1,6 @@
 package brokers
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +20,6 @@ import (
 type natsCore struct {
 	shared *shared
 	conn   *nats.Conn
-	pub    *wmnats.Publisher
 	coder  natsCoder
 	slow   *slowSubscriptions
 	socket *natsSocket
@@ -36,17 +34,7 @@ func openNATS(ctx context.Context, a address, s *shared) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &natsCore{shared: s, conn: conn, slow: slow, socket: socket, coder: natsCoder{prefix: s.opts.Namespace + "."}}
-	n.pub, err = wmnats.NewPublisherWithNatsConn(conn, wmnats.PublisherPublishConfig{
-		Marshaler:         n.coder,
-		SubjectCalculator: n.coder.subject,
-		JetStream:         wmnats.JetStreamConfig{Disabled: true},
-	}, adapterLog(s.opts.Logger))
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return n, nil
+	return &natsCore{shared: s, conn: conn, slow: slow, socket: socket, coder: natsCoder{prefix: s.opts.Namespace + "."}}, nil
 }
 
 // natsReconnectWait is the pause between two attempts to reconnect.
@@ -121,28 +109,35 @@ func natsLogin(s *shared) ([]nats.Option, error) {
 }
 
 func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
-	return n.pub.Publish(topic, messages...)
+	all, err := n.coder.encodeAll(topic, messages, n.maxBytes(topic))
+	if err != nil {
+		return err
+	}
+	return n.publish(all)
 }
 
-// publishAtOnce does what the adapter's publisher does, but for its log.
+func (n *natsCore) publish(all []encoded[*nats.Msg]) error {
+	for i, e := range all {
+		if err := n.conn.PublishMsg(e.msg); err != nil {
+			return &partError{done: i, err: err}
+		}
+	}
+	return nil
+}
+
 func (n *natsCore) publishAtOnce(topic string, messages []*message.Message) error {
+	all, err := n.coder.encodeAll(topic, messages, n.maxBytes(topic))
+	if err != nil {
+		return err
+	}
 	bytes := 0
-	for _, m := range messages {
-		bytes += len(m.Payload)
+	for _, e := range all {
+		bytes += e.size
 	}
 	if n.busy(bytes) {
 		return errBusy
 	}
-	for _, m := range messages {
-		msg, err := n.coder.Marshal(topic, m)
-		if err == nil {
-			err = n.conn.PublishMsg(msg)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return n.publish(all)
 }
 
 // busy reports whether so much is buffered then that Publish could wait for the socket, or somebody does: the client has a
@@ -247,7 +242,8 @@ func closeNATS(conn *nats.Conn) {
 	<-closed
 }
 
-func (n *natsCore) maxMessage() int      { return int(n.conn.MaxPayload()) }
+// maxBytes is what the server has said when it was connected to.
+func (n *natsCore) maxBytes(string) int  { return int(n.conn.MaxPayload()) }
 func (*natsCore) naming() naming         { return plainNames }
 func (*natsCore) guarantees() Guarantees { return natsCoreGuarantees }
 
@@ -286,23 +282,59 @@ func (s *slowSubscriptions) sum() {
 }
 
 // natsCoder carries metadata as headers, percent-encoded where NATS would trim
-// or break them.
+// or break them, or read them for itself.
 type natsCoder struct{ prefix string }
+
+// natsReserved reports whether servers or clients read a header: JetStream drops messages, and streams, by what is in some of
+// Nats-…, and a client takes an empty message with a Status for one of the server's own.
+func natsReserved(key string) bool {
+	const own = "nats-"
+	return len(key) >= len(own) && strings.EqualFold(key[:len(own)], own) || strings.EqualFold(key, "Status") ||
+		strings.EqualFold(key, "Description") || key == wmnats.WatermillUUIDHdr || key == keyPacked
+}
+
+// encodeAll encodes messages, and refuses one that the server would not take.
+func (c natsCoder) encodeAll(topic string, messages []*message.Message, limit int) ([]encoded[*nats.Msg], error) {
+	return encodeAll(messages, limit, func(m *message.Message) (encoded[*nats.Msg], error) {
+		msg := c.encode(topic, m)
+		return encoded[*nats.Msg]{msg, len(msg.Data) + natsHeaderSize(msg.Header)}, nil
+	})
+}
+
+// natsHeaderSize is what the server counts of a message beside its payload, in bytes: the headers as they are written.
+func natsHeaderSize(header nats.Header) int {
+	if len(header) == 0 {
+		return 0
+	}
+	n := len("NATS/1.0\r\n") + len("\r\n")
+	for k, values := range header {
+		n += len(k) + len(values[0]) + len(": \r\n")
+	}
+	return n
+}
+
+// natsMaxHeader is what a stream takes of headers, in bytes. Longer ones go in front of the payload.
+const natsMaxHeader = 1<<16 - 1
 
 func (c natsCoder) subject(group, topic string) *wmnats.SubjectDetail {
 	return &wmnats.SubjectDetail{Primary: c.prefix + topic, QueueGroup: group}
 }
 
-func (c natsCoder) Marshal(topic string, m *message.Message) (*nats.Msg, error) {
+// encode makes headers of metadata. A message without has none.
+func (c natsCoder) encode(topic string, m *message.Message) *nats.Msg {
+	msg := &nats.Msg{Subject: c.prefix + topic, Data: m.Payload}
 	if m.UUID == "" && len(m.Metadata) == 0 {
-		return &nats.Msg{Subject: c.prefix + topic, Data: m.Payload}, nil
+		return msg
 	}
-	header := make(nats.Header, len(m.Metadata)+1)
-	header[wmnats.WatermillUUIDHdr] = []string{escapeHeader(m.UUID)}
+	msg.Header = make(nats.Header, len(m.Metadata)+1)
+	msg.Header[wmnats.WatermillUUIDHdr] = []string{escapeHeader(m.UUID)}
 	for k, v := range m.Metadata {
-		header[cmp.Or(escapeHeader(k), emptyKey)] = []string{escapeHeader(v)}
+		msg.Header[natsKey(k)] = []string{escapeHeader(v)}
 	}
-	return &nats.Msg{Subject: c.prefix + topic, Data: m.Payload, Header: header}, nil
+	if natsHeaderSize(msg.Header) > natsMaxHeader {
+		msg.Data, msg.Header = pack(m), nats.Header{keyPacked: {packedVersion}}
+	}
+	return msg
 }
 
 func (c natsCoder) Unmarshal(m *nats.Msg) (*message.Message, error) {
@@ -328,6 +360,9 @@ func (natsCoder) read(m *nats.Msg) (*message.Message, error) {
 			got.UUID = unescapeHeader(values[0])
 			continue
 		}
+		if k == keyPacked {
+			return got, unpack(got, values[0])
+		}
 		if k == emptyKey {
 			k = ""
 		}
@@ -339,16 +374,42 @@ func (natsCoder) read(m *nats.Msg) (*message.Message, error) {
 // emptyKey stands for a key without a letter, which a header cannot have: nothing else is written so.
 const emptyKey = "%"
 
+// natsKey is the name of a header for a key: what is no letter of a name is percent-encoded, and so is the first letter of
+// one that is not to be read by others.
+func natsKey(key string) string {
+	if key == "" {
+		return emptyKey
+	}
+	key = escape(key, func(c byte) bool {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+			return false
+		}
+		return strings.IndexByte("!#$&'*+-.^_`|~", c) < 0
+	})
+	if !natsReserved(key) {
+		return key
+	}
+	var b strings.Builder
+	escapeByte(&b, key[0])
+	b.WriteString(key[1:])
+	return b.String()
+}
+
 // escapeHeader percent-encodes what is not printable ASCII, and the two letters that
 // mean something in a header or here.
 func escapeHeader(s string) string {
-	const hex = "0123456789ABCDEF"
+	return escape(s, func(c byte) bool { return c <= ' ' || c >= 0x7f || c == '%' || c == ':' })
+}
+
+// escape percent-encodes the bytes for which it is said.
+func escape(s string, bad func(byte) bool) string {
 	var b strings.Builder
 	done := 0 // of s, written
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7f || c == '%' || c == ':' {
+		if bad(s[i]) {
 			b.WriteString(s[done:i])
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+			escapeByte(&b, s[i])
 			done = i + 1
 		}
 	}

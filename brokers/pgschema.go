@@ -119,13 +119,22 @@ func (pgSchema) UnmarshalMessage(row wmsql.Scanner) (wmsql.Row, error) {
 		return r, err
 	}
 	r.Msg = readable(func() (*message.Message, error) {
-		m := message.NewMessage(uuid, r.Payload)
-		if err := json.Unmarshal(metadata, &m.Metadata); err != nil {
-			return nil, fmt.Errorf("metadata: %w", err)
-		}
-		return m, nil
+		return decodePg(uuid, r.Payload, metadata)
 	})
 	return r, nil
+}
+
+// decodePg undoes encodePg.
+func decodePg(uuid string, payload, metadata []byte) (*message.Message, error) {
+	var escaped message.Metadata
+	if err := json.Unmarshal(metadata, &escaped); err != nil {
+		return nil, fmt.Errorf("metadata: %w", err)
+	}
+	m := message.NewMessage(unescapeHeader(uuid), payload)
+	for k, v := range escaped {
+		m.Metadata[unescapeHeader(k)] = unescapeHeader(v)
+	}
+	return m, nil
 }
 
 // pgSubscription is how one subscription reads, and notes what it has read.

@@ -141,15 +141,41 @@ func (s *shared) pgPool(config *pgx.ConnConfig, conns int) *sql.DB {
 // Publish rings the bell in a transaction of its own: within the insert, the
 // lock that NOTIFY takes would let the whole database commit one at a time.
 func (p *postgres) Publish(topic string, messages ...*message.Message) error {
-	if err := p.pub.Publish(topic, messages...); err != nil {
+	all, err := encodeAll(messages, pgMaxBytes, func(m *message.Message) (encoded[*message.Message], error) { return encodePg(m), nil })
+	if err != nil {
+		return err
+	}
+	err = inWindows(all, func(window []*message.Message) (int, error) { return 0, p.pub.Publish(topic, window...) })
+	if part := new(partError); err != nil && !(errors.As(err, &part) && part.done > 0) {
 		return err
 	}
 	p.bell.ring(topic)
 	if _, err := p.notify.Exec(`SELECT pg_notify($1, $2)`, p.shared.opts.Namespace, topic); err != nil {
 		p.shared.opts.Logger.Debug("notify", "topic", topic, "error", err) // they poll
 	}
-	return nil
+	return err
 }
+
+// pgMaxBytes bounds a message. The server takes up to 1 GB in a field, and has it in memory several times.
+const pgMaxBytes = 256 << 20
+
+// maxBytes is a bound of leat's own, below the server's.
+func (*postgres) maxBytes(string) int { return pgMaxBytes }
+
+// encodePg escapes what is no text.
+func encodePg(m *message.Message) encoded[*message.Message] {
+	row := &message.Message{UUID: escapeText(m.UUID), Payload: m.Payload, Metadata: make(message.Metadata, len(m.Metadata))}
+	size := len(row.UUID) + len(row.Payload)
+	for k, v := range m.Metadata {
+		k, v = escapeText(k), escapeText(v)
+		row.Metadata[k] = v
+		size += len(k) + len(v) + pgEntry
+	}
+	return encoded[*message.Message]{row, size}
+}
+
+// pgEntry is what an entry of metadata takes beside its texts, in bytes.
+const pgEntry = 6
 
 func (*postgres) transient(err error) bool {
 	var answer *pgconn.PgError

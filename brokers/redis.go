@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -20,7 +21,7 @@ import (
 type redisStreams struct {
 	shared *shared
 	client *redis.Client
-	pub    *redisstream.Publisher
+	limit  int // bytes of a message
 }
 
 func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
@@ -52,12 +53,18 @@ func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	pub, err := redisstream.NewPublisher(redisstream.PublisherConfig{Client: client, DefaultMaxlen: s.opts.MaxMessages},
-		adapterLog(s.opts.Logger))
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
+	return &redisStreams{shared: s, client: client, limit: redisMaxBulk(ctx, client)}, nil
+}
+
+// redisMaxBulk asks for the server's proto-max-bulk-len, and takes its default where that may not be asked for.
+func redisMaxBulk(ctx context.Context, client *redis.Client) int {
+	const option = "proto-max-bulk-len"
+	if got, err := client.ConfigGet(ctx, option).Result(); err == nil {
+		if n, err := strconv.Atoi(got[option]); err == nil && n > 0 {
+			return n
+		}
 	}
-	return &redisStreams{shared: s, client: client, pub: pub}, nil
+	return 512 << 20
 }
 
 // redisDialer does what the client's own does: TLS too.
@@ -92,9 +99,34 @@ func (redisLog) Printf(ctx context.Context, format string, args ...any) {
 
 func (r *redisStreams) key(topic string) string { return r.shared.opts.Namespace + ":" + topic }
 
+// Publish adds the entries of a window in one transaction: all of them or none, in one round trip.
 func (r *redisStreams) Publish(topic string, messages ...*message.Message) error {
-	return r.pub.Publish(r.key(topic), messages...)
+	key := r.key(topic)
+	all, err := encodeAll(messages, r.limit, func(m *message.Message) (encoded[*redis.XAddArgs], error) {
+		entry, size, err := encodeRedis(m)
+		return encoded[*redis.XAddArgs]{&redis.XAddArgs{Stream: key, Values: entry, MaxLen: r.shared.opts.MaxMessages, Approx: true}, size}, err
+	})
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	return inWindows(all, func(window []*redis.XAddArgs) (int, error) {
+		if len(window) == 1 {
+			err := r.client.XAdd(ctx, window[0]).Err()
+			return 0, err
+		}
+		_, err := r.client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+			for _, entry := range window {
+				pipe.XAdd(ctx, entry)
+			}
+			return nil
+		})
+		return 0, err
+	})
 }
+
+// maxBytes is what the server takes as one value; payload and metadata are two.
+func (r *redisStreams) maxBytes(string) int { return r.limit }
 
 func (*redisStreams) transient(err error) bool {
 	var answer redis.Error
@@ -173,15 +205,41 @@ func (r *redisStreams) restore(ctx context.Context, key, group string) {
 }
 
 func (*redisStreams) flush(context.Context) error { return nil }
-func (r *redisStreams) close() error              { return r.pub.Close() }
+func (r *redisStreams) close() error              { return r.client.Close() }
 func (*redisStreams) naming() naming              { return plainNames }
 func (*redisStreams) guarantees() Guarantees      { return redisGuarantees }
 
-// redisCoder is the adapter's own, behind readable.
+// redisCoder is the adapter's own, behind readable, with its reserved key escaped.
 type redisCoder struct {
 	redisstream.DefaultMarshallerUnmarshaller
 }
 
+// encodeRedis returns the fields of an entry, in their order, and what they weigh.
+func encodeRedis(m *message.Message) (entry []any, size int, err error) {
+	plain := message.NewMessage(m.UUID, m.Payload)
+	plain.Metadata = escapeKeys(m.Metadata, redisstream.UUIDHeaderKey)
+	fields, err := redisCoder{}.Marshal("", plain)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, name := range [...]string{redisstream.UUIDHeaderKey, "metadata", "payload"} {
+		entry = append(entry, name, fields[name])
+		switch value := fields[name].(type) {
+		case string:
+			size += len(value)
+		case []byte:
+			size += len(value)
+		}
+	}
+	return entry, size, nil
+}
+
 func (c redisCoder) Unmarshal(values map[string]any) (*message.Message, error) {
-	return readable(func() (*message.Message, error) { return c.DefaultMarshallerUnmarshaller.Unmarshal(values) }), nil
+	return readable(func() (*message.Message, error) {
+		m, err := c.DefaultMarshallerUnmarshaller.Unmarshal(values)
+		if err == nil {
+			unescapeKeys(m.Metadata)
+		}
+		return m, err
+	}), nil
 }

@@ -273,8 +273,13 @@ func (s *subscription) ours(m *message.Message) bool {
 		m.Ack()
 		return true
 	}
-	if s.src.strip != "" {
-		delete(m.Metadata, s.src.strip)
+	if s.src.restore == nil {
+		return false
+	}
+	if err := s.src.restore(m); err != nil {
+		s.broker.skip(s.topic, err.Error())
+		m.Ack()
+		return true
 	}
 	return false
 }
