@@ -125,17 +125,18 @@ func (n *natsCore) publish(all []encoded[*nats.Msg]) error {
 	return nil
 }
 
+// publishAtOnce asks the client for nothing while that writes.
 func (n *natsCore) publishAtOnce(topic string, messages []*message.Message) error {
-	all, err := n.coder.encodeAll(topic, messages, n.maxBytes(topic))
-	if err != nil {
-		return err
-	}
 	bytes := 0
-	for _, e := range all {
-		bytes += e.size
+	for _, m := range messages {
+		bytes += len(m.Payload)
 	}
 	if n.busy(bytes) {
 		return errBusy
+	}
+	all, err := n.coder.encodeAll(topic, messages, n.maxBytes(topic))
+	if err != nil {
+		return err
 	}
 	return n.publish(all)
 }
