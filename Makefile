@@ -27,7 +27,8 @@ conformance: ## the protocol's vectors; SPEC=DIR for those of a spec checkout
 lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not gofmt-ed'; exit 1; }
 	go vet work
-	go tool staticcheck ./... ./examples/... ./bench/... ./brokers/...
+	GOWORK=off go build -C .ci/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck ./... ./examples/... ./bench/... ./brokers/...
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
