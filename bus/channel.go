@@ -75,6 +75,9 @@ type Channel struct {
 	// Shared marks a peer that stands for many processes, as a fleet does. Only such a peer is believed when it announces
 	// the feature [Shared].
 	Shared bool
+	// Unqueued marks a Shared peer that has no queue for durable commands, so that this side cannot serve them there: a
+	// registry refuses to register them.
+	Unqueued bool
 	// Draining is called by Bus.Drain before that refuses anything, and may take until ctx ends: where the peer stands
 	// for many, they are told not to choose this side any more, and what they have sent until then is taken. May be
 	// called more than once, at the same time too. May be nil.

@@ -105,6 +105,13 @@ func (p *presence) release() {
 	p.held = nil
 }
 
+// absent reports whether what is sent is held, since nobody is known to be there.
+func (p *presence) absent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.open
+}
+
 // giveUp drops what is held, since the link closes and nobody is there to take it.
 func (p *presence) giveUp() {
 	p.mu.Lock()

@@ -194,6 +194,13 @@ func (l *Link) Context() context.Context { return l.ctx }
 // known then. It stays open when the link ends before; select on Done too.
 func (l *Link) Ready() <-chan struct{} { return l.ready }
 
+// Absent reports whether the peer has yet to come: the channel has a Heartbeat, and the link has not heard of anybody who knows
+// it, so that what is sent is held. A link without Heartbeat cannot tell, and reports false.
+func (l *Link) Absent() bool { return l.presence != nil && l.presence.absent() }
+
+// Unqueued reports whether the peer keeps no queues for durable commands: [Channel.Unqueued].
+func (l *Link) Unqueued() bool { return l.ch.Unqueued }
+
 // Repeated reports whether the handshake had to be repeated: what was sent with
 // the first one may have been lost as well.
 func (l *Link) Repeated() bool { return l.repeated.Load() }

@@ -88,6 +88,11 @@ func (up *uplink) next() (*claim, *attempt) {
 		if c.dead || want == nil || c.attempt != nil || c.scheduled() || want.same(c.acked) || want.same(c.refused) {
 			continue
 		}
+		if c.tries > 0 && up.to.link.Absent() { // the first one is held, and goes when it comes; more would only fill the queue
+			c.ready = true
+			up.ready.unpop(c)
+			break
+		}
 		a := &attempt{exchange: exchange{command: c.id}, up: up, claim: c, cmd: want, was: c.told, sent: time.Now()}
 		a.owner = a
 		if !up.to.begin(&a.exchange, bus.NewID(), up.deadline(c)) {

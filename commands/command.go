@@ -149,9 +149,10 @@ func (c Command[Req, Res]) Definition() bus.Definition { return c.def }
 
 // Register makes h execute the command. A public command of a registry with a
 // connected router is registered there first: Register waits for the ack, for
-// at most RequestTTL, and the command is callable from the ack on. A router that is
-// attached here and whose own half is not attached yet is waited for too. With
-// no channel to the router the command is installed at once, and escalated when there is one.
+// at most RequestTTL, and the command is callable from the ack on. With no channel to the router, or one to another process
+// that has not come yet (bus.Link.Absent, as over pairing.Connect), the command is installed at once, and escalated
+// when the router is there; a refusal then leaves it local, and is logged and counted (Stats.Conflicts). Over a channel
+// without a Heartbeat nobody knows whether the router is there: it is waited for.
 //
 // h runs on the caller's goroutine for local calls, with the request as the
 // caller gave it, and in a goroutine of its own for remote ones. Its ctx ends
@@ -159,7 +160,7 @@ func (c Command[Req, Res]) Definition() bus.Definition { return c.def }
 // see [Error]. A panic is an Internal error of that call.
 //
 // Errors: [ErrDuplicateCommand], [ErrTimeout], [ErrChannelDisconnected],
-// [ErrClosed], ctx.Err(). After an error the command is not installed.
+// [ErrClosed], ctx.Err(), and [ErrInvalidRequest] for a durable command where the registry has a channel of a fleet without queues. After an error the command is not installed.
 func Register[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], h func(context.Context, Req) (Res, error)) error {
 	if h == nil {
 		return fmt.Errorf("register %q: nil handler", c.def.ID)

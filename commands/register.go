@@ -139,8 +139,12 @@ func (r *Registry) register(ctx context.Context, cmd *command) (err error) {
 		r.mu.Unlock()
 		return duplicate(id)
 	}
+	if ch := r.unqueued(&cmd.def); ch != "" {
+		r.mu.Unlock()
+		return noQueue(id, ch)
+	}
 	router := r.router.Load()
-	if router == nil || isPrivate(id) {
+	if router == nil || router.link.Absent() || isPrivate(id) {
 		r.install(cmd)
 		r.spread(id)
 		r.mu.Unlock()
@@ -152,6 +156,25 @@ func (r *Registry) register(ctx context.Context, cmd *command) (err error) {
 	r.mu.Unlock()
 	r.converge()
 	return r.awaitAck(ctx, left, res)
+}
+
+// unqueued returns the ID of an open channel to many processes that keeps no queue for a durable command; empty if there is
+// none. r.mu is held.
+func (r *Registry) unqueued(def *bus.Definition) string {
+	if !def.Durable || isPrivate(def.ID) {
+		return ""
+	}
+	for id, p := range r.peers {
+		if p.link.Unqueued() {
+			return id
+		}
+	}
+	return ""
+}
+
+func noQueue(command, channel string) *Error {
+	return &Error{Code: InvalidRequest, Command: command,
+		Message: fmt.Sprintf("%s is durable, and the fleet of channel %q has no Queue for it: its broker keeps none, or it was given none", command, channel)}
 }
 
 // tellable refuses a definition that cannot be sent.

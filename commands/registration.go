@@ -164,7 +164,7 @@ func (p *peer) takes(cmd *command, thread string) (waits bool, refused *Error) {
 	}
 	router := r.router.Load()
 	switch {
-	case router == nil || p.router:
+	case router == nil || router.link.Absent() || p.router:
 		r.install(cmd)
 		return false, nil
 	case res != nil:

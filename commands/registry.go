@@ -184,8 +184,16 @@ func (r *Registry) Events() *events.Hub { return r.hub }
 
 // RegisterChannel attaches the channel and returns its link. It does not wait
 // for the peer; [bus.Link.Ready] does. ctx bounds the subscribing only. Errors:
-// those of [bus.Bus.Attach].
+// those of [bus.Bus.Attach], and [ErrInvalidRequest] for a channel of a fleet without queues where durable commands
+// are registered here.
 func (r *Registry) RegisterChannel(ctx context.Context, ch *bus.Channel) (*bus.Link, error) {
+	if ch != nil && ch.Unqueued {
+		for _, def := range r.public() {
+			if def.Durable {
+				return nil, noQueue(def.ID, ch.ID)
+			}
+		}
+	}
 	return r.bus.Attach(ctx, ch)
 }
 

@@ -81,6 +81,9 @@ func (up *uplink) probe(now time.Time) {
 	if len(up.flying) == 0 {
 		return
 	}
+	if up.to.link.Absent() {
+		up.heard = now // nobody has been silent
+	}
 	var oldest *attempt
 	for a := range up.flying {
 		if !up.minded(a) && (oldest == nil || a.sent.Before(oldest.sent)) {
@@ -88,7 +91,7 @@ func (up *uplink) probe(now time.Time) {
 		}
 	}
 	silent := now.Sub(up.heard) >= up.stall()
-	if oldest != nil && (silent || now.Sub(oldest.sent) >= overlooked) {
+	if oldest != nil && !up.to.link.Absent() && (silent || now.Sub(oldest.sent) >= overlooked) {
 		oldest.asked = true
 		up.repeat(oldest)
 	}

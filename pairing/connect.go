@@ -51,8 +51,8 @@ type ConnectionStats struct {
 //
 // While the peer is away there is an open link all the same, which waits for
 // it: what is sent is held until it comes, calls within their deadlines, which then end with
-// commands.ErrTimeout. So does a Register that has to ask an absent router: register before Connect,
-// and the commands are there when it comes.
+// commands.ErrTimeout. A command that is registered while the router is away is there at once in its own registry,
+// and at the router when that comes.
 //
 // The first try is made at once, and so is one after a link that has lasted;
 // after failures the pauses grow from 0.1 s to 5 s, at random between half of that and

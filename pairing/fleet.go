@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ type Fleet struct {
 	ready     chan struct{} // closed when every topic works
 	idle      chan struct{} // closed when nothing is served any more, once draining
 	done      chan struct{} // closed when the fleet has ended
+	stateNews chan struct{} // capacity 1: state has changed
 
 	mu         sync.Mutex
 	err        error                     // guarded by mu: why it ends; nil while it does not
@@ -63,6 +65,7 @@ type Fleet struct {
 	heard      time.Time                 // guarded by mu: when something of its own came back on discovery
 	back       time.Time                 // guarded by mu: when it did so again, after it had not for long
 	gaps       int64                     // guarded by mu: how often the inbox may have lost something
+	state      State                     // guarded by mu: as it was last looked at
 	draining   bool                      // guarded by mu: new requests are refused
 	withdrawn  int64                     // guarded by mu: the version since which it serves nothing
 	own        map[string]bus.Definition // guarded by mu: what the registry executes
@@ -144,6 +147,9 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 		return nil, f.abandon(fmt.Errorf("fleet %q: %w", o.Namespace, ctx.Err()))
 	}
 	f.workers.Go(f.keep)
+	if o.OnState != nil {
+		f.workers.Go(f.tellStates)
+	}
 	return f, nil
 }
 
@@ -166,6 +172,8 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		ready:       make(chan struct{}),
 		idle:        make(chan struct{}),
 		done:        make(chan struct{}),
+		state:       State{Starting, time.Now()},
+		stateNews:   make(chan struct{}, 1),
 		probed:      make(map[string]bool),
 		own:         make(map[string]bus.Definition),
 		version:     1,
@@ -225,16 +233,13 @@ func (f *Fleet) Ready(ctx context.Context) error {
 
 // Await waits until each of the commands is served by another process, and the registry, if there is one, can call it. A
 // durable command that was served once can be called for as long as this process is there.
-// Errors: ctx.Err(), or why the fleet has ended.
+// Errors: one that wraps ctx.Err() and names the commands that are missing, or why the fleet has ended.
 func (f *Fleet) Await(ctx context.Context, commands ...string) error {
 	for {
 		f.mu.Lock()
-		news, missing := f.news, false
-		for _, id := range commands {
-			missing = missing || !f.known(id)
-		}
+		news, missing := f.news, f.missing(commands)
 		f.mu.Unlock()
-		if !missing {
+		if len(missing) == 0 {
 			return nil
 		}
 		select {
@@ -242,9 +247,19 @@ func (f *Fleet) Await(ctx context.Context, commands ...string) error {
 		case <-f.closing:
 			return f.ended()
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("fleet %q: %s not served by another process: %w", f.opts.Namespace, strings.Join(missing, ", "), ctx.Err())
 		}
 	}
+}
+
+// missing returns those of the commands that cannot be called. f.mu is held.
+func (f *Fleet) missing(commands []string) (missing []string) {
+	for _, id := range commands {
+		if !f.known(id) {
+			missing = append(missing, id)
+		}
+	}
+	return missing
 }
 
 // known reports whether a command can be called. f.mu is held.

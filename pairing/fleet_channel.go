@@ -22,6 +22,7 @@ func (f *Fleet) newChannel() *bus.Channel {
 		Subscriber: registrySubscriber{f},
 		In:         "from fleet " + f.opts.Namespace,
 		Shared:     true,
+		Unqueued:   f.opts.Queue == nil,
 		Draining:   f.withdraw,
 		Closing:    f.linkCloses,
 		Close:      f.Close,

@@ -157,6 +157,7 @@ func (f *Fleet) startEnd(why error) (link *attachment, first bool) {
 		f.post(m, &letter{kind: kindBye, drained: drained})
 	}
 	f.err = why
+	f.look()
 	f.stopQueues()
 	close(f.closing)
 	clear(f.calls)

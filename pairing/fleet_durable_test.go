@@ -233,14 +233,22 @@ func TestDurableNeedsAQueue(t *testing.T) {
 	require.ErrorIs(t, err, commands.ErrInvalidRequest)
 	assert.ErrorContains(t, err, "Queue")
 
-	log := &lines{}
-	w := d.site(t, "w", siteOptions{fleet: func(o *pairing.FleetOptions) {
-		o.Queue, o.Logger = nil, slog.New(slog.NewTextHandler(log, nil))
-	}})
-	w.serve(t, add)
-	until(t, "it is logged", func() bool {
-		return strings.Contains(log.String(), "job.add") && strings.Contains(log.String(), "ERROR")
-	})
+	w := d.site(t, "w", siteOptions{fleet: without})
+	err = commands.Register(t.Context(), w.Registry, jobAdd, add)
+	require.ErrorIs(t, err, commands.ErrInvalidRequest, "it is refused where it is not the router, too")
+	assert.ErrorContains(t, err, "Queue")
+	require.NoError(t, commands.Register(t.Context(), w.Registry, commands.Define[pairOf, int]("_job.add", "", durable), add), "it is private")
+
+	early, err := commands.NewRegistry(commands.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, early.Close()) })
+	require.NoError(t, commands.Register(t.Context(), early, jobAdd, add), "nobody knows yet that it will be in a fleet")
+	f, err := pairing.NewFleet(t.Context(), d, d, pairing.FleetOptions{Namespace: "shop", Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	_, err = early.RegisterChannel(t.Context(), f.Channel())
+	require.ErrorIs(t, err, commands.ErrInvalidRequest)
+	assert.ErrorContains(t, err, "job.add")
+	require.NoError(t, f.Close())
 	require.NoError(t, commands.Register(t.Context(), w.Registry, commands.Define[pairOf, int]("plain", ""), add))
 	caller.can(t, "plain")
 	require.ErrorIs(t, got(t, caller.call(t.Context(), 1, 1), "the refusal").err, commands.ErrNotFound)

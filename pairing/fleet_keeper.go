@@ -77,6 +77,7 @@ func (f *Fleet) cameBack(l *letter, fx *effects) {
 		if len(f.probed) == 3 && !f.isReady() && f.err == nil {
 			f.heard, f.steady = time.Now(), time.Now()
 			close(f.ready)
+			f.look()
 			for _, e := range f.early {
 				f.mail(f.events, outItem{letter: f.divide(&e)})
 			}
@@ -122,6 +123,7 @@ func (f *Fleet) lapse(now time.Time, late time.Duration, fx *effects) {
 func (f *Fleet) tick(now time.Time, late time.Duration, beat bool) {
 	f.update(func(fx *effects) {
 		f.heard = f.heard.Add(late)
+		f.look()
 		f.lapse(now, late, fx)
 		clear(f.strangers)
 		for session, at := range f.left {

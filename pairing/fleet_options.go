@@ -31,8 +31,8 @@ type FleetOptions struct {
 	// Queue makes a subscriber of which each message of a topic goes to one subscription, of all that have the same
 	// group, wherever they are; to another one if it is nacked or its process dies. The group exists, and keeps messages while nobody
 	// subscribes, from its first Subscribe on. brokers.Broker.Queue is one. It is for commands.Options.Durable: without it this
-	// process can call durable commands and not serve them: registering one with the fleet as router fails,
-	// and others are not told of it, which is logged as an error. Default: none.
+	// process can call durable commands and not serve them: a registry that is attached to the fleet refuses to register one, and
+	// one that has one refuses the channel, with commands.ErrInvalidRequest. Default: none.
 	Queue func(group string) (message.Subscriber, error)
 	// DurableWorkers is how many requests for each durable command this process takes from the queue at a time, of
 	// which each is a subscription. A durable command that calls itself through other processes needs as many as it is
@@ -73,6 +73,10 @@ type FleetOptions struct {
 	// Close releases what was made for this fleet. Called once, when it has ended; not if NewFleet fails. Default:
 	// nothing; pub and sub stay the caller's.
 	Close func() error
+	// OnState is called with each state of the fleet after Starting, one call at a time, in a goroutine of its own; of states that change
+	// while it runs it gets the last. Isolated comes within Lease after the last contact. The last call is the one with
+	// Ended. It must not wait for Close, Leave, or the end of the fleet, which wait for it. Default: none; see [Fleet.State].
+	OnState func(State)
 	// Logger gets what nobody else is told. Default slog.Default().
 	Logger *slog.Logger
 
