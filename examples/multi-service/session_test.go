@@ -132,9 +132,9 @@ func TestStatsAndHelp(t *testing.T) {
 	t.Parallel()
 	r := program.Run(t, program.Build(t), program.Options{Stdin: "emit a.b\nstats\nhelp\nhelp call\n"})
 	for row, counts := range map[string]string{ // of root and of worker
-		"commands that live here": `2 +3`,
-		"events emitted":          `1 +0`,
-		"events received":         `0 +1`,
+		"commands served here": `2 +3`,
+		"events emitted":       `1 +0`,
+		"events received":      `0 +1`,
 	} {
 		assert.Regexp(t, `(?m)^`+row+` +`+counts+`$`, r.Stdout)
 	}
@@ -152,6 +152,8 @@ func TestFromTheRepositoryRoot(t *testing.T) {
 	assert.Equal(t, "18\n", r.Stdout)
 	assert.Zero(t, r.Status)
 }
+
+func TestMain(m *testing.M) { program.Main(m) }
 
 func TestUsage(t *testing.T) {
 	t.Parallel()

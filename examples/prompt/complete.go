@@ -1,19 +1,15 @@
-package main
+package prompt
 
 import "strings"
 
 // complete returns what a line may become.
-func (r *repl) complete(line string) []string {
+func (s *session) complete(line string) []string {
 	line = strings.TrimLeft(line, " ")
 	name, arguments, found := strings.Cut(line, " ")
 	if !found {
-		names := make([]string, len(r.verbs))
-		for i, v := range r.verbs {
-			names[i] = v.name
-		}
-		return starting(line, names)
+		return s.completeVerb(line)
 	}
-	v := r.verb(name)
+	v := s.verb(name)
 	if v == nil || v.complete == nil {
 		return nil
 	}
@@ -24,26 +20,20 @@ func (r *repl) complete(line string) []string {
 	return options
 }
 
+func (s *session) completeVerb(start string) []string { return starting(start, s.verbNames()) }
+
+func (s *session) completeID(start string) []string { return starting(start, s.ids()) }
+
 // completeCall completes the ID, and then gives an example of a request.
-func (r *repl) completeCall(arguments string) []string {
+func (s *session) completeCall(arguments string) []string {
 	ref, text, found := strings.Cut(arguments, " ")
 	if !found {
-		return r.completeID(ref)
+		return s.completeID(ref)
 	}
-	if c := r.lookup(ref); c != nil && c.Request != nil && strings.TrimSpace(text) == "" {
-		return []string{ref + " " + readSchema(c.Request).example()}
+	if c := s.lookup(ref); c != nil && c.Request != nil && strings.TrimSpace(text) == "" {
+		return []string{ref + " " + example(readSchema(c.Request))}
 	}
 	return nil
-}
-
-func (r *repl) completeID(start string) []string { return starting(start, r.ids()) }
-
-func (r *repl) completeHelp(start string) []string {
-	names := make([]string, len(r.verbs))
-	for i, v := range r.verbs {
-		names[i] = v.name
-	}
-	return starting(start, names)
 }
 
 // starting returns the words with that start, in an array of their own.

@@ -1,4 +1,9 @@
-package main
+package prompt
+
+import (
+	"strings"
+	"unicode"
+)
 
 // painter colours text, if its stream is a terminal that wants colours.
 type painter struct{ on bool }
@@ -13,4 +18,14 @@ func (p painter) wrap(code, s string) string {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+// printable makes text from a peer harmless to a terminal, and one line.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, s)
 }

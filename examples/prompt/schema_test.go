@@ -1,4 +1,4 @@
-package main
+package prompt
 
 import (
 	"encoding/json"
@@ -11,21 +11,24 @@ import (
 func TestSchemaReadsWell(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
-		`{}`:                               "any",
-		`true`:                             "any",
-		`{"type":"integer"}`:               "integer",
-		`{"type":["null","string"]}`:       "null|string",
-		`{"enum":["a","b",3]}`:             `"a"|"b"|3`,
-		`{"$ref":"#/$defs/Node"}`:          "Node",
-		`{"type":"array"}`:                 "array",
-		`{"type":"object"}`:                "object",
-		`{"type":7,"properties":[]}`:       "any",
-		`{"type":"array","items":true}`:    "[any]",
-		`{"anyOf":[{"type":"null"},{}]}`:   "null|any",
-		`{"type":"object","properties":7}`: "object",
+		`{}`:                                        "any",
+		`true`:                                      "any",
+		`{"type":"integer"}`:                        "integer",
+		`{"type":["null","string"]}`:                "null|string",
+		`{"enum":["a","b",3]}`:                      `"a"|"b"|3`,
+		`{"$ref":"#/$defs/Node"}`:                   "Node",
+		`{"type":"array"}`:                          "array",
+		`{"type":"object"}`:                         "object",
+		`{"type":7,"properties":[]}`:                "any",
+		`{"type":"array","items":true}`:             "[any]",
+		`{"anyOf":[{"type":"null"},{}]}`:            "null|any",
+		`{"type":"object","properties":7}`:          "any",
+		`{"type":"object","properties":{"a":null}}`: "object",
+		`{"anyOf":[null,{"type":"null"}]}`:          "any|null",
+		`null`:                                      "any",
 		`{"type":"object","properties":{"z":{"type":"string"},"a":{"type":"array","items":{"type":"number"}}},"required":["z"]}`: "{z: string, a?: [number]}",
 	} {
-		assert.Equal(t, want, readSchema(json.RawMessage(raw)).String(), raw)
+		assert.Equal(t, want, describe(readSchema(json.RawMessage(raw))), raw)
 	}
 }
 
@@ -56,13 +59,25 @@ func TestAnswer(t *testing.T) {
 		{schema: `{"type":"object"}`, line: "[1]", wrong: "f: expected object, as in {}; got [1]"},
 		{schema: `{}`, line: `{"a":1}`, want: `{"a":1}`},
 	} {
-		got, err := readSchema(json.RawMessage(test.schema)).answer("f", test.line, !test.optional)
+		got, err := answer("f", readSchema(json.RawMessage(test.schema)), test.line, !test.optional)
 		if test.wrong != "" {
 			require.EqualError(t, err, test.wrong)
 			continue
 		}
 		require.NoError(t, err, test.line)
 		assert.Equal(t, test.want, string(got))
+	}
+}
+
+// The required fields are asked for in the order of their declaration, and then the optional ones.
+func TestOrderOfQuestions(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string][]string{
+		`{"type":"object","properties":{"b":{},"z":{},"a":{},"c":{}},"required":["z","a","x","z"]}`: {"z", "a", "b", "c"},
+		`{"type":["object","null"],"properties":{"a":{}}}`:                                          nil,
+		`{"type":"object"}`: nil,
+	} {
+		assert.Equal(t, want, fields(readSchema(json.RawMessage(raw))), raw)
 	}
 }
 
@@ -74,9 +89,9 @@ func FuzzSchema(f *testing.F) {
 	f.Add(`{"type":"object","properties":{"a":{"enum":[{"b":1}]}}}`)
 	f.Fuzz(func(t *testing.T, raw string) {
 		s := readSchema(json.RawMessage(raw))
-		assert.NotEmpty(t, s.String())
-		assert.NoError(t, checkJSON(s.example()))
-		if value, err := s.answer("f", s.example(), true); err == nil {
+		assert.NotEmpty(t, describe(s))
+		assert.NoError(t, checkJSON(example(s)))
+		if value, err := answer("f", s, example(s), true); err == nil {
 			assert.NoError(t, checkJSON(string(value)))
 		}
 	})

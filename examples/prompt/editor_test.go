@@ -1,7 +1,7 @@
-package main
+package prompt
 
 import (
-	"context"
+	"bufio"
 	"io"
 	"strings"
 	"sync"
@@ -10,26 +10,24 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-
-	"github.com/leatbus/leat/examples/internal/program"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(program.Exit)) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// screen keeps what was written, and lets a test wait for a text.
-type screen struct {
+// display keeps what was written, and lets a test wait for a text.
+type display struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	text    strings.Builder
 }
 
-func newScreen() *screen {
-	s := &screen{}
+func newDisplay() *display {
+	s := &display{}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
 
-func (s *screen) Write(p []byte) (int, error) {
+func (s *display) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changed.Broadcast()
@@ -37,7 +35,7 @@ func (s *screen) Write(p []byte) (int, error) {
 }
 
 // await returns what is there once text is, and what came after it.
-func (s *screen) await(text string) (after string) {
+func (s *display) await(text string) (after string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
@@ -48,25 +46,27 @@ func (s *screen) await(text string) (after string) {
 	}
 }
 
-func terminal(t *testing.T) (*editor, io.Writer, *screen) {
+// newEditor returns an editor on a terminal of 80 columns, what types at it, and what it shows.
+func newEditor(t *testing.T) (*editor, *io.PipeWriter, *display) {
 	t.Helper()
 	keyboard, typing := io.Pipe()
 	t.Cleanup(func() { _ = typing.Close() })
-	s := newScreen()
-	return newEditor(keyboard, s, func() (func(), int, int, error) { return func() {}, 80, 24, nil }), typing, s
+	d := newDisplay()
+	raw := func() (func(), int, int, error) { return func() {}, 80, 24, nil }
+	return &editor{keys: bufio.NewReader(keyboard), screen: &screen{w: d}, raw: raw}, typing, d
 }
 
 // typed returns the lines that the keys give, and the error that ends them.
 func typed(t *testing.T, keys string, q question) ([]string, error) {
 	t.Helper()
-	e, typing, _ := terminal(t)
+	e, typing, _ := newEditor(t)
 	go func() {
 		_, _ = io.WriteString(typing, keys)
-		_ = typing.(io.Closer).Close()
+		_ = typing.Close()
 	}()
 	var lines []string
 	for {
-		line, err := e.ReadLine(t.Context(), q)
+		line, err := e.readLine(q)
 		if err == errInterrupted {
 			line, err = "interrupted", nil
 		}
@@ -92,6 +92,9 @@ func TestEditor(t *testing.T) {
 		"Ctrl-D leaves":             {"one\r\x04two\r", []string{"one"}},
 		"Ctrl-D deletes in a line":  {"éone\x01\x04\r", []string{"one"}},
 		"Ctrl-\\ means nothing":     {"o\x1cn\x1de\r", []string{"one"}},
+		"Ctrl-C in an escape":       {"one\x1b[\x03two\r", []string{"interrupted", "two"}},
+		"an endless escape":         {"\x1b" + strings.Repeat("7", 255) + "two\r", []string{"interrupted", "two"}},
+		"letters of any language":   {"Zoë日本語\x7f\r", []string{"Zoë日本"}},
 		"history":                   {"one\rtwo\r\x1b[A\x1b[A\r", []string{"one", "two", "one"}},
 		"history has no given up":   {"one\rtwo\x03\x1b[A\r", []string{"one", "interrupted", "one"}},
 		"history has no blank ones": {"one\r\r  \r\x1b[A\r", []string{"one", "", "  ", "one"}},
@@ -114,44 +117,40 @@ func TestEditor(t *testing.T) {
 // come out of it.
 func TestEditorAsks(t *testing.T) {
 	t.Parallel()
-	e, typing, _ := terminal(t)
+	e, typing, _ := newEditor(t)
 	go func() { _, _ = io.WriteString(typing, "call\r\x1b[A7\r\x1b[A\r") }()
 	var lines []string
 	for _, command := range []bool{true, false, true} {
-		line, err := e.ReadLine(t.Context(), question{prompt: "? ", command: command})
+		line, err := e.readLine(question{prompt: "? ", command: command})
 		require.NoError(t, err)
 		lines = append(lines, line)
 	}
 	assert.Equal(t, []string{"call", "7", "call"}, lines)
 }
 
+// Ctrl-C in the middle of a line leaves all of it to be read.
+func TestCtrlCKeepsWhatIsShown(t *testing.T) {
+	t.Parallel()
+	e, typing, d := newEditor(t)
+	go func() { _, _ = io.WriteString(typing, "nonsense\x01\x03") }()
+	_, err := e.readLine(question{prompt: "> "})
+	require.ErrorIs(t, err, errInterrupted)
+	assert.Equal(t, "\x1b[8C^C\n", d.await("\x1b[8D"))
+}
+
 // An event that comes while a line is typed is shown above it.
 func TestEditorKeepsTheLine(t *testing.T) {
 	t.Parallel()
-	e, typing, s := terminal(t)
+	e, typing, d := newEditor(t)
 	done := make(chan string)
 	go func() {
-		line, _ := e.ReadLine(t.Context(), question{prompt: "> ", command: true})
+		line, _ := e.readLine(question{prompt: "> ", command: true})
 		done <- line
 	}()
 	_, _ = io.WriteString(typing, "ab")
-	s.await("b")
-	_, _ = io.WriteString(e, "event\n")
-	assert.Contains(t, s.await("event\r\n"), "> ab")
+	d.await("b")
+	_, _ = io.WriteString(e.screen, "event\n")
+	assert.Contains(t, d.await("event\r\n"), "> ab")
 	_, _ = io.WriteString(typing, "c\r")
 	assert.Equal(t, "abc", <-done)
-}
-
-// The terminal is put back in order when the program is told to end.
-func TestEditorEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-	keyboard, typing := io.Pipe()
-	defer typing.Close()
-	restored := make(chan struct{})
-	e := newEditor(keyboard, newScreen(), func() (func(), int, int, error) { return func() { close(restored) }, 80, 24, nil })
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := e.ReadLine(ctx, question{prompt: "> "})
-	require.ErrorIs(t, err, context.Canceled)
-	<-restored
 }
