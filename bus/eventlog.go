@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/leatbus/leat/bus/dedupe"
 )
 
 // hearing is what the event log makes of one event.
@@ -85,7 +87,7 @@ func (l *eventLog) hearMade(prefix string, n, via uint64) (hearing, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return heardOld, ErrStoreClosed
+		return heardOld, dedupe.ErrClosed
 	}
 	now := time.Since(l.base)
 	e := l.hit
@@ -358,6 +360,12 @@ func (l *eventLog) sweep() {
 	}
 	l.timer = time.AfterFunc(max(wait, l.ttl/sweepsPerTTL, minSweepInterval), l.sweep)
 }
+
+// How often what has expired is looked for: at least sweepsPerTTL times in a lifetime, at most every minSweepInterval.
+const (
+	sweepsPerTTL     = 4
+	minSweepInterval = time.Millisecond
+)
 
 // eventLogStats is a snapshot of an event log.
 type eventLogStats struct {

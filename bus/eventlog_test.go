@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/leatbus/leat/bus/dedupe"
 )
 
 // madeID is the ID of the n-th event of a bus with that prefix.
@@ -331,10 +333,10 @@ func TestRule14ForeignIDs(t *testing.T) {
 		require.NoError(t, l.Close())
 		for name, id := range ids {
 			_, err := l.hear(id, 1, "")
-			assert.ErrorIs(t, err, ErrStoreClosed, name)
+			assert.ErrorIs(t, err, dedupe.ErrClosed, name)
 		}
 		_, err := l.hear(newEventIDs().next(), 1, "")
-		assert.ErrorIs(t, err, ErrStoreClosed)
+		assert.ErrorIs(t, err, dedupe.ErrClosed)
 	})
 }
 

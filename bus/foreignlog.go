@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/leatbus/leat/bus/dedupe"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 // circle, each trip of which takes longer than EventTTL. Of what is remembered that long, two generations are kept; one is
 // full at half of maxKeys or after half of the time, and the older one is dropped then.
 type foreignLog struct {
-	recent  *TTLStore
+	recent  *dedupe.TTLStore
 	maxKeys int
 	seeds   [2]maphash.Seed
 	base    time.Time
@@ -39,7 +41,7 @@ type origin struct {
 
 func newForeignLog(ttl time.Duration, maxKeys int) *foreignLog {
 	return &foreignLog{
-		recent:  NewTTLStore(ttl, TTLStoreOptions{MaxKeys: maxKeys}),
+		recent:  dedupe.NewTTLStore(ttl, dedupe.TTLStoreOptions{MaxKeys: maxKeys}),
 		maxKeys: maxKeys,
 		seeds:   [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		base:    time.Now(),
@@ -57,7 +59,7 @@ func (l *foreignLog) hear(id, channel string) (hearing, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return heardOld, ErrStoreClosed
+		return heardOld, dedupe.ErrClosed
 	}
 	o, known := l.young[key]
 	if !known {

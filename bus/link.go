@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/leatbus/leat/bus/dedupe"
 	"github.com/leatbus/leat/internal/mac"
 )
 
@@ -21,9 +22,9 @@ type Link struct {
 	bus     *Bus
 	ch      *Channel
 	codec   Codec
-	parcels ParcelPublisher // the publisher, where parcels are sent; else nil
-	direct  DirectPublisher // the same, where pumps may use it; else nil
-	seen    *TTLStore       // IDs of requests received
+	parcels ParcelPublisher  // the publisher, where parcels are sent; else nil
+	direct  DirectPublisher  // the same, where pumps may use it; else nil
+	seen    *dedupe.TTLStore // IDs of requests received
 	log     *slog.Logger
 	made    time.Time
 	serial  uint64 // no other link of the bus has it
@@ -73,7 +74,7 @@ func newLink(b *Bus, ch *Channel, keys *mac.Keys) *Link {
 		ch:      ch,
 		codec:   ch.Codec,
 		keys:    keys,
-		seen:    NewTTLStore(b.opts.RequestTTL, TTLStoreOptions{MaxKeys: b.opts.DedupeKeys, Shards: 1}),
+		seen:    dedupe.NewTTLStore(b.opts.RequestTTL, dedupe.TTLStoreOptions{MaxKeys: b.opts.DedupeKeys, Shards: 1}),
 		log:     b.log.With("channel", ch.ID),
 		made:    time.Now(),
 		serial:  b.serials.Add(1),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/leatbus/leat/bus/dedupe"
 	"github.com/leatbus/leat/internal/pattern"
 	"github.com/leatbus/leat/internal/payload"
 )
@@ -38,10 +39,11 @@ func (b *Bus) inbound(l *Link) message.HandlerFunc {
 
 // dedupe is the innermost inbound middleware: requests by ID, for each link,
 // events by ID, for the whole bus and in one step with being queued.
-func (b *Bus) dedupe(requests *TTLStore, h message.HandlerFunc) message.HandlerFunc {
-	counted := DedupeOptions{OnDuplicate: func(*message.Message) { b.dropped.Add(1) }}
-	d := &deduper{store: received{requests}, key: envelopeID, opts: counted} // a link's requests come one at a time
-	request := d.wrap(h)
+func (b *Bus) dedupe(requests *dedupe.TTLStore, h message.HandlerFunc) message.HandlerFunc {
+	request := dedupe.Middleware(received{requests}, envelopeID, dedupe.Options{
+		InFlight:    dedupe.OneAtATime,
+		OnDuplicate: func(*message.Message) { b.dropped.Add(1) },
+	})(h)
 	return func(m *message.Message) ([]*message.Message, error) {
 		d, ok := DeliveryFrom(m.Context())
 		switch {
@@ -145,6 +147,6 @@ func envelopeID(m *message.Message) string {
 
 // received is a store for messages that are accepted as soon as they are read:
 // their time counts from there, and committing would only do it again.
-type received struct{ *TTLStore }
+type received struct{ *dedupe.TTLStore }
 
 func (received) Commit(context.Context, string) error { return nil }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
 )
@@ -223,7 +224,7 @@ func TestRule21InstantAckIsHarmless(t *testing.T) {
 
 func TestRule21DeduplicatorAsHandlerMiddlewareRefusesTheSecond(t *testing.T) {
 	t.Parallel()
-	store := bus.NewTTLStore(time.Hour)
+	store := dedupe.NewTTLStore(time.Hour)
 	t.Cleanup(func() { store.Close() })
 	var serial atomic.Int64
 	everyWay(t, func() message.HandlerMiddleware {

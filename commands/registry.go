@@ -16,6 +16,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 	"github.com/leatbus/leat/events"
 	"github.com/leatbus/leat/internal/option"
 )
@@ -107,7 +108,7 @@ type Registry struct {
 	hub       *events.Hub
 	log       *slog.Logger
 	wrapped   message.HandlerFunc // the handler inside the handler middleware; nil without any
-	forwarded *bus.TTLStore       // IDs of requests forwarded, by link, for RequestTTL
+	forwarded *dedupe.TTLStore    // IDs of requests forwarded, by link, for RequestTTL
 	stats     counters
 
 	table   sync.Map             // string to *command: what can be executed; read without lock, written under mu
@@ -163,7 +164,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 	}
 	r := &Registry{
 		cfg: cfg, bus: b, log: b.Logger(),
-		forwarded: bus.NewTTLStore(cfg.RequestTTL, bus.TTLStoreOptions{MaxKeys: b.Options().DedupeKeys}),
+		forwarded: dedupe.NewTTLStore(cfg.RequestTTL, dedupe.TTLStoreOptions{MaxKeys: b.Options().DedupeKeys}),
 		token:     strconv.FormatUint(rand.Uint64(), 36),
 		reserved:  make(map[string]*reservation),
 		covered:   make(map[string]*command),

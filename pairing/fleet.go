@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 	"github.com/leatbus/leat/internal/logging"
 	"github.com/leatbus/leat/internal/mac"
 )
@@ -41,8 +42,8 @@ type Fleet struct {
 	log         *slog.Logger
 	self        process
 	names       names
-	seen        *bus.TTLStore // requests received
-	heardEvents *bus.TTLStore // events received; longer than registries remember them
+	seen        *dedupe.TTLStore // requests received
+	heardEvents *dedupe.TTLStore // events received; longer than registries remember them
 	count       fleetCounters
 	versions    versions // the schemas of commands that were compared
 
@@ -165,8 +166,8 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		log:         logging.Guard(o.Logger).With("fleet", o.Namespace, "process", o.ID),
 		self:        process{o.ID, newSession(o.now())},
 		names:       names{"", o.Topic(o.Namespace + ".discovery"), o.Topic(o.Namespace + ".events")},
-		seen:        bus.NewTTLStore(o.RequestTTL, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
-		heardEvents: bus.NewTTLStore(eventMemory*o.Lease, bus.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		seen:        dedupe.NewTTLStore(o.RequestTTL, dedupe.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
+		heardEvents: dedupe.NewTTLStore(eventMemory*o.Lease, dedupe.TTLStoreOptions{MaxKeys: o.DedupeKeys}),
 		closing:     make(chan struct{}),
 		hurry:       make(chan struct{}),
 		ready:       make(chan struct{}),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 )
 
 // served is a request of another process's that the registry has and has not answered. Immutable.
@@ -59,7 +60,7 @@ func (f *Fleet) doubt(m *member) {
 const maxKey = 96
 
 // fresh reports whether a request or event was not received before. The store is in memory and does not block.
-func (f *Fleet) fresh(store *bus.TTLStore, key string) bool {
+func (f *Fleet) fresh(store *dedupe.TTLStore, key string) bool {
 	if len(key) > maxKey {
 		sum := sha256.Sum256([]byte(key))
 		key = string(sum[:])

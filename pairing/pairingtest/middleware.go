@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 	"github.com/leatbus/leat/commands"
 )
 
@@ -138,9 +139,9 @@ func swallowed(k *kit) {
 var errTemporary = errors.New("temporary")
 
 func handlerDuplicate(k *kit) {
-	store := bus.NewTTLStore(time.Minute)
+	store := dedupe.NewTTLStore(time.Minute)
 	k.t.Cleanup(func() { _ = store.Close() })
-	root, worker := k.served(bus.Dedupe(store, func(m *message.Message) string { return string(m.Payload) }))
+	root, worker := k.served(dedupe.Middleware(store, func(m *message.Message) string { return string(m.Payload) }))
 	k.echo(worker, "pay")
 	require.Equal(k.t, `"order 1"`, k.ok(root, "pay", `"order 1"`))
 	k.failsWith(root, "pay", `"order 1"`, commands.ErrInternal)

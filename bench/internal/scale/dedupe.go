@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 )
 
 // key has the length of a UUID, which is what keys are. It is cheap to make, since making it is part of the operation.
@@ -23,7 +23,7 @@ func key(i int) string {
 // 36 bytes included.
 func Dedupe(n int) (*Rig, error) {
 	before := Used()
-	s := bus.NewTTLStore(time.Hour, bus.TTLStoreOptions{MaxKeys: n})
+	s := dedupe.NewTTLStore(time.Hour, dedupe.TTLStoreOptions{MaxKeys: n})
 	ctx, i := context.Background(), 0
 	op := func(context.Context) error {
 		fresh, err := s.Reserve(ctx, key(i))
@@ -57,7 +57,7 @@ func DedupeShrinks(n int, ttl time.Duration) (float64, error) {
 
 func dedupeShrinks(n int, ttl time.Duration) (float64, error) {
 	before := Used()
-	s := bus.NewTTLStore(ttl, bus.TTLStoreOptions{MaxKeys: 2 * n})
+	s := dedupe.NewTTLStore(ttl, dedupe.TTLStoreOptions{MaxKeys: 2 * n})
 	defer func() { _ = s.Close() }()
 	for i := range n {
 		if _, err := s.Reserve(context.Background(), key(i)); err != nil {

@@ -1,4 +1,4 @@
-package bus_test
+package dedupe_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 )
 
 var errHandler = errors.New("handler failed")
@@ -54,7 +54,7 @@ func TestDedupeDropsDuplicates(t *testing.T) {
 			t.Parallel()
 			var dropped []*message.Message
 			handler, runs := counted(0)
-			h := bus.Dedupe(newStore(t, time.Hour), tc.key, bus.DedupeOptions{
+			h := dedupe.Middleware(newStore(t, time.Hour), tc.key, dedupe.Options{
 				OnDuplicate: func(m *message.Message) { dropped = append(dropped, m) },
 			})(handler)
 
@@ -88,11 +88,11 @@ func TestDedupeLetsARetryThroughWhereTheStockOneSwallowsIt(t *testing.T) {
 	uuid := func(m *message.Message) (string, error) { return m.UUID, nil }
 	for _, tc := range []struct {
 		name     string
-		make     func(*bus.TTLStore) message.HandlerMiddleware
+		make     func(*dedupe.TTLStore) message.HandlerMiddleware
 		wantRuns int32
 	}{
-		{"leat", func(s *bus.TTLStore) message.HandlerMiddleware { return bus.Dedupe(s, nil) }, 2},
-		{"stock", func(s *bus.TTLStore) message.HandlerMiddleware {
+		{"leat", func(s *dedupe.TTLStore) message.HandlerMiddleware { return dedupe.Middleware(s, nil) }, 2},
+		{"stock", func(s *dedupe.TTLStore) message.HandlerMiddleware {
 			return (&middleware.Deduplicator{KeyFactory: uuid, Repository: s, Timeout: time.Minute}).Middleware
 		}, 1},
 	} {
@@ -111,7 +111,7 @@ func TestDedupeLetsARetryThroughWhereTheStockOneSwallowsIt(t *testing.T) {
 func TestDedupeReturnsTheHandlersErrorAsItIs(t *testing.T) {
 	t.Parallel()
 	handler, _ := counted(1)
-	_, err := bus.Dedupe(newStore(t, time.Hour), nil)(handler)(newMessage("1"))
+	_, err := dedupe.Middleware(newStore(t, time.Hour), nil)(handler)(newMessage("1"))
 	assert.Equal(t, errHandler, err)
 }
 
@@ -124,7 +124,7 @@ func TestDedupeReleasesOnPanicAndExit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStore(t, time.Hour)
-			h := bus.Dedupe(s, nil)(func(*message.Message) ([]*message.Message, error) { end(); return nil, nil })
+			h := dedupe.Middleware(s, nil)(func(*message.Message) ([]*message.Message, error) { end(); return nil, nil })
 			recovered := make(chan any)
 			go func() {
 				defer func() { recovered <- recover() }()
@@ -142,7 +142,7 @@ func TestDedupeCommitsOnSuccess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStore(t, time.Second)
-		h := bus.Dedupe(s, nil)(func(*message.Message) ([]*message.Message, error) {
+		h := dedupe.Middleware(s, nil)(func(*message.Message) ([]*message.Message, error) {
 			time.Sleep(5 * time.Second) // longer than the reservation lasts
 			return nil, nil
 		})
@@ -161,7 +161,7 @@ func TestDedupeOfADeliveryWhileTheFirstIsInFlight(t *testing.T) {
 		err      error
 	}
 	// flight returns a handler whose first run waits for its result, and deliveries to it.
-	flight := func(t *testing.T, opts bus.DedupeOptions, store bus.Store, twice bool) (first chan error, deliver func(context.Context) chan outcome, runs *atomic.Int32) {
+	flight := func(t *testing.T, opts dedupe.Options, store dedupe.Store, twice bool) (first chan error, deliver func(context.Context) chan outcome, runs *atomic.Int32) {
 		first, runs = make(chan error), new(atomic.Int32)
 		handler := func(*message.Message) ([]*message.Message, error) {
 			if runs.Add(1) > 1 {
@@ -173,10 +173,10 @@ func TestDedupeOfADeliveryWhileTheFirstIsInFlight(t *testing.T) {
 			}
 			return nil, err
 		}
-		hs := []message.HandlerFunc{bus.Dedupe(store, nil, opts)(handler)}
+		hs := []message.HandlerFunc{dedupe.Middleware(store, nil, opts)(handler)}
 		hs = append(hs, hs[0])
 		if twice {
-			hs[1] = bus.Dedupe(store, nil, opts)(handler)
+			hs[1] = dedupe.Middleware(store, nil, opts)(handler)
 		}
 		n := 0
 		return first, func(ctx context.Context) chan outcome {
@@ -204,7 +204,7 @@ func TestDedupeOfADeliveryWhileTheFirstIsInFlight(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					var dropped atomic.Int32
-					opts := bus.DedupeOptions{OnDuplicate: func(*message.Message) { dropped.Add(1) }}
+					opts := dedupe.Options{OnDuplicate: func(*message.Message) { dropped.Add(1) }}
 					first, deliver, runs := flight(t, opts, newStore(t, time.Hour), twice)
 					a, b, c := deliver(t.Context()), deliver(t.Context()), deliver(t.Context())
 					require.Empty(t, b, "the second waits")
@@ -229,9 +229,9 @@ func TestDedupeOfADeliveryWhileTheFirstIsInFlight(t *testing.T) {
 	t.Run("nacked", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			first, deliver, runs := flight(t, bus.DedupeOptions{InFlight: bus.NackInFlight}, &brokenStore{}, false)
+			first, deliver, runs := flight(t, dedupe.Options{InFlight: dedupe.NackInFlight}, &brokenStore{}, false)
 			a := deliver(t.Context())
-			require.ErrorIs(t, (<-deliver(t.Context())).err, bus.ErrInFlight)
+			require.ErrorIs(t, (<-deliver(t.Context())).err, dedupe.ErrInFlight)
 			first <- nil
 			require.NoError(t, (<-a).err)
 			require.EqualValues(t, 1, runs.Load())
@@ -240,7 +240,7 @@ func TestDedupeOfADeliveryWhileTheFirstIsInFlight(t *testing.T) {
 	t.Run("its context ends", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			first, deliver, _ := flight(t, bus.DedupeOptions{}, newStore(t, time.Hour), false)
+			first, deliver, _ := flight(t, dedupe.Options{}, newStore(t, time.Hour), false)
 			a := deliver(t.Context())
 			ctx, cancel := context.WithCancel(t.Context())
 			b := deliver(ctx)
@@ -256,7 +256,7 @@ func TestDedupeConcurrentHandlersRunOnce(t *testing.T) {
 	t.Parallel()
 	var dropped atomic.Int32
 	handler, runs := counted(0)
-	h := bus.Dedupe(newStore(t, time.Hour), nil, bus.DedupeOptions{
+	h := dedupe.Middleware(newStore(t, time.Hour), nil, dedupe.Options{
 		OnDuplicate: func(*message.Message) { dropped.Add(1) },
 	})(handler)
 	var wg sync.WaitGroup
@@ -296,7 +296,7 @@ func TestDedupeStoreErrors(t *testing.T) {
 	t.Run("reserve", func(t *testing.T) {
 		t.Parallel()
 		handler, runs := counted(0)
-		produced, err := bus.Dedupe(&brokenStore{reserve: errStore}, nil)(handler)(newMessage("1"))
+		produced, err := dedupe.Middleware(&brokenStore{reserve: errStore}, nil)(handler)(newMessage("1"))
 		require.ErrorIs(t, err, errStore)
 		assert.NotEqual(t, errStore, err, "wrapped with what was being done")
 		assert.Nil(t, produced)
@@ -306,29 +306,29 @@ func TestDedupeStoreErrors(t *testing.T) {
 		t.Parallel()
 		handler, _ := counted(0)
 		var reported error
-		produced, err := bus.Dedupe(&brokenStore{commit: errStore}, nil, bus.DedupeOptions{
+		produced, err := dedupe.Middleware(&brokenStore{commit: errStore}, nil, dedupe.Options{
 			OnCommitError: func(_ *message.Message, err error) { reported = err },
 		})(handler)(newMessage("1"))
 		require.NoError(t, err, "the handler's success stands")
 		assert.Len(t, produced, 1)
 		require.ErrorIs(t, reported, errStore)
-		_, err = bus.Dedupe(&brokenStore{commit: errStore}, nil)(handler)(newMessage("1"))
+		_, err = dedupe.Middleware(&brokenStore{commit: errStore}, nil)(handler)(newMessage("1"))
 		require.NoError(t, err)
 	})
 	t.Run("release", func(t *testing.T) {
 		t.Parallel()
 		handler, _ := counted(1)
-		_, err := bus.Dedupe(&brokenStore{release: errStore}, nil)(handler)(newMessage("1"))
+		_, err := dedupe.Middleware(&brokenStore{release: errStore}, nil)(handler)(newMessage("1"))
 		require.ErrorIs(t, err, errHandler)
 		require.ErrorIs(t, err, errStore)
 	})
 	t.Run("closed", func(t *testing.T) {
 		t.Parallel()
-		s := bus.NewTTLStore(time.Hour)
+		s := dedupe.NewTTLStore(time.Hour)
 		require.NoError(t, s.Close())
 		handler, runs := counted(0)
-		_, err := bus.Dedupe(s, nil)(handler)(newMessage("1"))
-		require.ErrorIs(t, err, bus.ErrStoreClosed)
+		_, err := dedupe.Middleware(s, nil)(handler)(newMessage("1"))
+		require.ErrorIs(t, err, dedupe.ErrClosed)
 		assert.Zero(t, runs.Load())
 	})
 }
@@ -344,7 +344,7 @@ func TestDedupeSettlesAfterTheMessagesContextEnded(t *testing.T) {
 			defer cancel()
 			msg := newMessage("1")
 			msg.SetContext(ctx)
-			_, _ = bus.Dedupe(s, nil)(func(m *message.Message) ([]*message.Message, error) {
+			_, _ = dedupe.Middleware(s, nil)(func(m *message.Message) ([]*message.Message, error) {
 				cancel() // as the ack of an in-memory channel does
 				return inner(m)
 			})(msg)
@@ -380,10 +380,10 @@ func TestFromRepositoryMarksFirst(t *testing.T) {
 	t.Parallel()
 	repo, err := middleware.NewMapExpiringKeyRepository(time.Hour)
 	require.NoError(t, err)
-	store := bus.FromRepository(repo)
+	store := dedupe.FromRepository(repo)
 
 	handler, runs := counted(1)
-	h := bus.Dedupe(store, nil)(handler)
+	h := dedupe.Middleware(store, nil)(handler)
 	_, err = h(newMessage("fails"))
 	require.ErrorIs(t, err, errHandler)
 	_, err = h(newMessage("fails"))
@@ -404,23 +404,23 @@ func (r failingRepository) IsDuplicate(context.Context, string) (bool, error) { 
 func TestFromRepositoryPassesErrorsOn(t *testing.T) {
 	t.Parallel()
 	want := errors.New("no connection")
-	fresh, err := bus.FromRepository(failingRepository{want}).Reserve(t.Context(), "a")
+	fresh, err := dedupe.FromRepository(failingRepository{want}).Reserve(t.Context(), "a")
 	assert.False(t, fresh)
 	assert.Equal(t, want, err)
 }
 
 func TestDedupePanicsOnNonsense(t *testing.T) {
 	t.Parallel()
-	assert.Panics(t, func() { bus.Dedupe(nil, nil) })
-	assert.Panics(t, func() { bus.FromRepository(nil) })
+	assert.Panics(t, func() { dedupe.Middleware(nil, nil) })
+	assert.Panics(t, func() { dedupe.FromRepository(nil) })
 	assert.Panics(t, func() {
-		bus.Dedupe(bus.NewTTLStore(time.Second), nil, bus.DedupeOptions{}, bus.DedupeOptions{})
+		dedupe.Middleware(dedupe.NewTTLStore(time.Second), nil, dedupe.Options{}, dedupe.Options{})
 	})
 }
 
 func TestDedupeAllocatesNothing(t *testing.T) {
 	s := newStore(t, time.Hour)
-	h := bus.Dedupe(s, nil)(func(*message.Message) ([]*message.Message, error) { return nil, nil })
+	h := dedupe.Middleware(s, nil)(func(*message.Message) ([]*message.Message, error) { return nil, nil })
 	msg := newMessage("1")
 	assert.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = h(msg) }), "a duplicate")
 	assert.Zero(t, testing.AllocsPerRun(1000, func() {

@@ -1,4 +1,4 @@
-package bus_test
+package dedupe_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 )
 
 // benchKeys is a pool larger than any store here, so that a key taken from it in turn is fresh again, and reading the
@@ -26,7 +26,7 @@ func BenchmarkTTLStoreReserveFresh(b *testing.B) {
 	keys := benchKeys(1 << 21)
 	for _, live := range []int{1_000, 1_000_000} {
 		b.Run(fmt.Sprintf("live=%d", live), func(b *testing.B) {
-			s := newStore(b, time.Hour, bus.TTLStoreOptions{MaxKeys: live, Shards: 8})
+			s := newStore(b, time.Hour, dedupe.TTLStoreOptions{MaxKeys: live, Shards: 8})
 			ctx, i := context.Background(), 0
 			next := func() {
 				if fresh, _ := s.Reserve(ctx, keys[i%len(keys)]); !fresh {
@@ -62,7 +62,7 @@ func BenchmarkTTLStoreReserveDuplicate(b *testing.B) {
 func BenchmarkTTLStoreReserveCommit(b *testing.B) {
 	for name, pool := range map[string]int{"fresh": 4000, "known": 1000} {
 		b.Run(name, func(b *testing.B) {
-			s := newStore(b, time.Hour, bus.TTLStoreOptions{MaxKeys: 1000})
+			s := newStore(b, time.Hour, dedupe.TTLStoreOptions{MaxKeys: 1000})
 			keys := benchKeys(pool)
 			ctx, i := context.Background(), 0
 			b.ReportAllocs()
@@ -90,7 +90,7 @@ func BenchmarkTTLStoreReserveRelease(b *testing.B) {
 }
 
 func BenchmarkTTLStoreReserveCommitParallel(b *testing.B) {
-	s := newStore(b, time.Hour, bus.TTLStoreOptions{MaxKeys: 1 << 15})
+	s := newStore(b, time.Hour, dedupe.TTLStoreOptions{MaxKeys: 1 << 15})
 	keys := benchKeys(1 << 17)
 	var turn atomic.Uint64
 	b.ReportAllocs()
@@ -111,7 +111,7 @@ func BenchmarkTTLStoreMemory(b *testing.B) {
 		b.Run(fmt.Sprintf("live=%d", live), func(b *testing.B) {
 			for b.Loop() {
 				before := heap()
-				s := bus.NewTTLStore(time.Hour, bus.TTLStoreOptions{MaxKeys: 1 << 21})
+				s := dedupe.NewTTLStore(time.Hour, dedupe.TTLStoreOptions{MaxKeys: 1 << 21})
 				for i := range live {
 					_, _ = s.Reserve(context.Background(), uuidKey(i))
 				}

@@ -1,4 +1,4 @@
-package bus_test
+package dedupe_test
 
 import (
 	"context"
@@ -21,22 +21,22 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
-	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/bus/dedupe"
 )
 
 var (
-	_ middleware.ExpiringKeyRepository = (*bus.TTLStore)(nil)
-	_ bus.Store                        = (*bus.TTLStore)(nil)
+	_ middleware.ExpiringKeyRepository = (*dedupe.TTLStore)(nil)
+	_ dedupe.Store                     = (*dedupe.TTLStore)(nil)
 )
 
-func newStore(t testing.TB, ttl time.Duration, opts ...bus.TTLStoreOptions) *bus.TTLStore {
+func newStore(t testing.TB, ttl time.Duration, opts ...dedupe.TTLStoreOptions) *dedupe.TTLStore {
 	t.Helper()
-	s := bus.NewTTLStore(ttl, opts...)
+	s := dedupe.NewTTLStore(ttl, opts...)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	return s
 }
 
-func reserve(t testing.TB, s bus.Store, key string) bool {
+func reserve(t testing.TB, s dedupe.Store, key string) bool {
 	t.Helper()
 	fresh, err := s.Reserve(context.Background(), key)
 	require.NoError(t, err)
@@ -105,13 +105,13 @@ func TestTTLStoreReleaseForgets(t *testing.T) {
 
 func TestTTLStoreEvictsTheOldestAndCountsIt(t *testing.T) {
 	t.Parallel()
-	s := newStore(t, time.Hour, bus.TTLStoreOptions{MaxKeys: 3, Shards: 1})
+	s := newStore(t, time.Hour, dedupe.TTLStoreOptions{MaxKeys: 3, Shards: 1})
 	for _, k := range []string{"a", "b", "c"} {
 		require.True(t, reserve(t, s, k))
 	}
 	require.NoError(t, s.Commit(t.Context(), "a")) // now b is the oldest
 	require.True(t, reserve(t, s, "d"))
-	assert.Equal(t, bus.TTLStoreStats{Keys: 3, Evicted: 1}, s.Stats())
+	assert.Equal(t, dedupe.TTLStoreStats{Keys: 3, Evicted: 1}, s.Stats())
 	for _, k := range []string{"a", "c", "d"} {
 		assert.False(t, reserve(t, s, k), k)
 	}
@@ -122,7 +122,7 @@ func TestTTLStoreEvictsTheOldestAndCountsIt(t *testing.T) {
 func TestTTLStoreExpiredKeysMakeRoomUncounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStore(t, time.Second, bus.TTLStoreOptions{MaxKeys: 8, Shards: 1})
+		s := newStore(t, time.Second, dedupe.TTLStoreOptions{MaxKeys: 8, Shards: 1})
 		for round := range 5 {
 			for i := range 8 {
 				require.True(t, reserve(t, s, strconv.Itoa(round*8+i)))
@@ -132,13 +132,13 @@ func TestTTLStoreExpiredKeysMakeRoomUncounted(t *testing.T) {
 		for i := range 8 {
 			require.NoError(t, s.Commit(t.Context(), "late"+strconv.Itoa(i)))
 		}
-		assert.Equal(t, bus.TTLStoreStats{Keys: 8}, s.Stats())
+		assert.Equal(t, dedupe.TTLStoreStats{Keys: 8}, s.Stats())
 	})
 }
 
 func TestTTLStoreStaysWithinMaxKeys(t *testing.T) {
 	t.Parallel()
-	for _, o := range []bus.TTLStoreOptions{
+	for _, o := range []dedupe.TTLStoreOptions{
 		{MaxKeys: 1}, {MaxKeys: 1, Shards: 64}, {MaxKeys: 5, Shards: 3}, {MaxKeys: 1000}, {MaxKeys: 10_000, Shards: 16},
 	} {
 		t.Run(fmt.Sprintf("max=%d,shards=%d", o.MaxKeys, o.Shards), func(t *testing.T) {
@@ -158,11 +158,11 @@ func TestTTLStoreStaysWithinMaxKeys(t *testing.T) {
 
 func TestTTLStoreSmallStoreIsExact(t *testing.T) {
 	t.Parallel()
-	s := newStore(t, time.Hour, bus.TTLStoreOptions{MaxKeys: 500})
+	s := newStore(t, time.Hour, dedupe.TTLStoreOptions{MaxKeys: 500})
 	for i := range 500 {
 		reserve(t, s, strconv.Itoa(i))
 	}
-	assert.Equal(t, bus.TTLStoreStats{Keys: 500}, s.Stats(), "the default shards of a small store evict nothing below MaxKeys")
+	assert.Equal(t, dedupe.TTLStoreStats{Keys: 500}, s.Stats(), "the default shards of a small store evict nothing below MaxKeys")
 }
 
 func TestTTLStoreTakesAnyKeyAndTTL(t *testing.T) {
@@ -179,7 +179,7 @@ func TestTTLStoreTakesAnyKeyAndTTL(t *testing.T) {
 
 func TestTTLStoreClose(t *testing.T) {
 	t.Parallel()
-	s := bus.NewTTLStore(time.Hour)
+	s := dedupe.NewTTLStore(time.Hour)
 	require.True(t, reserve(t, s, "a"))
 	require.False(t, reserve(t, s, "a"))
 	require.NoError(t, s.Close())
@@ -187,29 +187,29 @@ func TestTTLStoreClose(t *testing.T) {
 
 	fresh, err := s.Reserve(t.Context(), "b")
 	assert.False(t, fresh)
-	require.ErrorIs(t, err, bus.ErrStoreClosed)
+	require.ErrorIs(t, err, dedupe.ErrClosed)
 	dup, err := s.IsDuplicate(t.Context(), "a")
 	assert.False(t, dup)
-	require.ErrorIs(t, err, bus.ErrStoreClosed)
-	require.ErrorIs(t, s.Commit(t.Context(), "a"), bus.ErrStoreClosed)
-	require.ErrorIs(t, s.Release(t.Context(), "a"), bus.ErrStoreClosed)
-	assert.Equal(t, bus.TTLStoreStats{Duplicates: 1}, s.Stats())
-	require.NoError(t, bus.NewTTLStore(time.Hour).Close(), "a store never used closes too")
+	require.ErrorIs(t, err, dedupe.ErrClosed)
+	require.ErrorIs(t, s.Commit(t.Context(), "a"), dedupe.ErrClosed)
+	require.ErrorIs(t, s.Release(t.Context(), "a"), dedupe.ErrClosed)
+	assert.Equal(t, dedupe.TTLStoreStats{Duplicates: 1}, s.Stats())
+	require.NoError(t, dedupe.NewTTLStore(time.Hour).Close(), "a store never used closes too")
 }
 
 func TestNewTTLStorePanicsOnNonsense(t *testing.T) {
 	t.Parallel()
-	assert.Panics(t, func() { bus.NewTTLStore(0) })
-	assert.Panics(t, func() { bus.NewTTLStore(-time.Second) })
-	assert.Panics(t, func() { bus.NewTTLStore(time.Second, bus.TTLStoreOptions{MaxKeys: -1}) })
-	assert.Panics(t, func() { bus.NewTTLStore(time.Second, bus.TTLStoreOptions{Shards: -1}) })
-	assert.Panics(t, func() { bus.NewTTLStore(time.Second, bus.TTLStoreOptions{}, bus.TTLStoreOptions{}) })
+	assert.Panics(t, func() { dedupe.NewTTLStore(0) })
+	assert.Panics(t, func() { dedupe.NewTTLStore(-time.Second) })
+	assert.Panics(t, func() { dedupe.NewTTLStore(time.Second, dedupe.TTLStoreOptions{MaxKeys: -1}) })
+	assert.Panics(t, func() { dedupe.NewTTLStore(time.Second, dedupe.TTLStoreOptions{Shards: -1}) })
+	assert.Panics(t, func() { dedupe.NewTTLStore(time.Second, dedupe.TTLStoreOptions{}, dedupe.TTLStoreOptions{}) })
 }
 
 // Not parallel: it looks at all goroutines.
 func TestTTLStoreRunsNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	s := bus.NewTTLStore(time.Hour)
+	s := dedupe.NewTTLStore(time.Hour)
 	goleak.VerifyNone(t, before)
 	require.True(t, reserve(t, s, "a"))
 	goleak.VerifyNone(t, before)
@@ -243,7 +243,7 @@ func TestTTLStoreConcurrentReserveHasOneWinner(t *testing.T) {
 
 func TestTTLStoreConcurrentUseAndClose(t *testing.T) {
 	t.Parallel()
-	s := bus.NewTTLStore(time.Millisecond, bus.TTLStoreOptions{MaxKeys: 256, Shards: 4}) // sweeps and evicts all the time
+	s := dedupe.NewTTLStore(time.Millisecond, dedupe.TTLStoreOptions{MaxKeys: 256, Shards: 4}) // sweeps and evicts all the time
 	var wg sync.WaitGroup
 	var busy sync.WaitGroup
 	for g := range 8 {
@@ -262,7 +262,7 @@ func TestTTLStoreConcurrentUseAndClose(t *testing.T) {
 					busy.Done()
 				}
 				if err != nil {
-					assert.ErrorIs(t, err, bus.ErrStoreClosed)
+					assert.ErrorIs(t, err, dedupe.ErrClosed)
 					return
 				}
 				if n := s.Len(); n > 256 {
@@ -322,9 +322,9 @@ func (m *storeModel) release(key string) {
 	}
 }
 
-func (m *storeModel) stats() bus.TTLStoreStats {
+func (m *storeModel) stats() dedupe.TTLStoreStats {
 	m.index("")
-	return bus.TTLStoreStats{Keys: len(m.keys), Evicted: m.evicted, Duplicates: m.duplicates}
+	return dedupe.TTLStoreStats{Keys: len(m.keys), Evicted: m.evicted, Duplicates: m.duplicates}
 }
 
 // bubbled hides that it is a *testing.T, whose Deadline may not be asked in a bubble.
@@ -336,7 +336,7 @@ func TestTTLStoreAgainstModel(t *testing.T) {
 		rapid.Check(bubbled{t}, func(t *rapid.T) {
 			const ttl = 100 * time.Millisecond
 			m := &storeModel{ttl: ttl, max: rapid.SampledFrom([]int{1, 2, 40, 1000}).Draw(t, "max")}
-			s := bus.NewTTLStore(ttl, bus.TTLStoreOptions{MaxKeys: m.max, Shards: 1})
+			s := dedupe.NewTTLStore(ttl, dedupe.TTLStoreOptions{MaxKeys: m.max, Shards: 1})
 			defer s.Close()
 			// Each action takes a run of keys, so that the log and the index grow, wither and are rewritten.
 			each := func(t *rapid.T, do func(key string)) {
@@ -403,7 +403,7 @@ func TestTTLStoreMemoryIsBoundedAndComesBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const ttl = time.Minute
 				before := heap()
-				s := newStore(t, ttl, bus.TTLStoreOptions{MaxKeys: 1 << 21})
+				s := newStore(t, ttl, dedupe.TTLStoreOptions{MaxKeys: 1 << 21})
 				for range 2 { // the second time shows that the timer is armed anew
 					for i := range n {
 						if i == n/2 {
@@ -427,7 +427,7 @@ func TestTTLStoreMemoryFollowsKeysUnderTraffic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 100_000
 		before := heap()
-		s := newStore(t, time.Minute, bus.TTLStoreOptions{MaxKeys: 1 << 20, Shards: 1})
+		s := newStore(t, time.Minute, dedupe.TTLStoreOptions{MaxKeys: 1 << 20, Shards: 1})
 		require.True(t, reserve(t, s, "held")) // keeps the head of the log from moving on
 		for i := range n {                     // two handlers that always fail, taking turns
 			_, _ = s.Reserve(context.Background(), strconv.Itoa(i+1))
@@ -452,17 +452,17 @@ func TestTTLStoreMemoryFollowsKeysUnderTraffic(t *testing.T) {
 
 func TestTTLStoreEmptyIsSmall(t *testing.T) {
 	const n = 1000
-	stores := make([]*bus.TTLStore, n)
+	stores := make([]*dedupe.TTLStore, n)
 	before := heap()
 	for i := range stores {
-		stores[i] = bus.NewTTLStore(time.Minute, bus.TTLStoreOptions{MaxKeys: 1000})
+		stores[i] = dedupe.NewTTLStore(time.Minute, dedupe.TTLStoreOptions{MaxKeys: 1000})
 	}
 	assert.Less(t, (heap()-before)/n, int64(512), "bytes an empty store")
 	runtime.KeepAlive(stores)
 }
 
 func TestTTLStoreAllocatesNothing(t *testing.T) {
-	s := newStore(t, time.Hour, bus.TTLStoreOptions{MaxKeys: 1000, Shards: 1})
+	s := newStore(t, time.Hour, dedupe.TTLStoreOptions{MaxKeys: 1000, Shards: 1})
 	keys := make([]string, 4000)
 	for i := range keys {
 		keys[i] = uuidKey(i)
@@ -481,14 +481,14 @@ func TestTTLStoreAllocatesNothing(t *testing.T) {
 // MaxKeys is what the store holds, however it is divided.
 func TestTTLStoreHoldsMaxKeysWithAnyShards(t *testing.T) {
 	t.Parallel()
-	for _, o := range []bus.TTLStoreOptions{
+	for _, o := range []dedupe.TTLStoreOptions{
 		{MaxKeys: 1000, Shards: 1024}, {MaxKeys: 1000}, {MaxKeys: 1, Shards: 2}, {MaxKeys: 4097, Shards: 1024}, {MaxKeys: 20_000, Shards: 16},
 	} {
 		s := newStore(t, time.Hour, o)
 		for i := range o.MaxKeys {
 			require.True(t, reserve(t, s, fmt.Sprint(i)))
 		}
-		require.Equal(t, bus.TTLStoreStats{Keys: o.MaxKeys}, s.Stats(), "%+v", o)
+		require.Equal(t, dedupe.TTLStoreStats{Keys: o.MaxKeys}, s.Stats(), "%+v", o)
 		for i := range 500 {
 			require.True(t, reserve(t, s, fmt.Sprint("more ", i)))
 			require.Equal(t, o.MaxKeys, s.Len(), "%+v", o)

@@ -1,4 +1,4 @@
-package bus
+package dedupe
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// ErrStoreClosed is what every method of a closed [TTLStore] that can fail returns, as it is.
-var ErrStoreClosed = errors.New("bus: dedupe store closed")
+// ErrClosed is what every method of a closed [TTLStore] that can fail returns, as it is.
+var ErrClosed = errors.New("dedupe: store closed")
 
 const (
 	defaultMaxKeys   = 1 << 18
@@ -116,14 +116,14 @@ func (o TTLStoreOptions) shards() int {
 	return 1 << (bits.Len(uint(n)) - 1)
 }
 
-// Reserve claims the key. It returns false if the key is remembered, and [ErrStoreClosed] after Close.
+// Reserve claims the key. It returns false if the key is remembered, and [ErrClosed] after Close.
 func (s *TTLStore) Reserve(_ context.Context, key string) (bool, error) {
 	key = short(key)
 	sh, tag := s.shard(key)
 	sh.mu.Lock()
 	if sh.closed {
 		sh.mu.Unlock()
-		return false, ErrStoreClosed
+		return false, ErrClosed
 	}
 	fresh := sh.reserve(key, tag, s.now(), s.ttl)
 	sh.mu.Unlock()
@@ -135,14 +135,14 @@ func (s *TTLStore) Reserve(_ context.Context, key string) (bool, error) {
 }
 
 // Commit lets the key's time begin anew. A key that expired or was evicted since its reservation is remembered again.
-// It returns [ErrStoreClosed] after Close.
+// It returns [ErrClosed] after Close.
 func (s *TTLStore) Commit(_ context.Context, key string) error {
 	key = short(key)
 	sh, tag := s.shard(key)
 	sh.mu.Lock()
 	if sh.closed {
 		sh.mu.Unlock()
-		return ErrStoreClosed
+		return ErrClosed
 	}
 	sh.commit(key, tag, s.now(), s.ttl)
 	sh.mu.Unlock()
@@ -151,14 +151,14 @@ func (s *TTLStore) Commit(_ context.Context, key string) error {
 	return nil
 }
 
-// Release forgets the key, reserved or committed. An unknown key is no error. It returns [ErrStoreClosed] after Close.
+// Release forgets the key, reserved or committed. An unknown key is no error. It returns [ErrClosed] after Close.
 func (s *TTLStore) Release(_ context.Context, key string) error {
 	key = short(key)
 	sh, tag := s.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.closed {
-		return ErrStoreClosed
+		return ErrClosed
 	}
 	sh.release(key, tag)
 	return nil
@@ -166,7 +166,7 @@ func (s *TTLStore) Release(_ context.Context, key string) error {
 
 // IsDuplicate reserves the key and tells whether it was remembered already. It makes the store a
 // middleware.ExpiringKeyRepository of Watermill; unlike what that one's comment says, and like its implementations, true
-// means seen. It returns [ErrStoreClosed] after Close.
+// means seen. It returns [ErrClosed] after Close.
 func (s *TTLStore) IsDuplicate(ctx context.Context, key string) (bool, error) {
 	fresh, err := s.Reserve(ctx, key)
 	return !fresh && err == nil, err

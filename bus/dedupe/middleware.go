@@ -1,4 +1,4 @@
-package bus
+package dedupe
 
 import (
 	"context"
@@ -46,9 +46,9 @@ func (s repositoryStore) Reserve(ctx context.Context, key string) (bool, error) 
 func (repositoryStore) Commit(context.Context, string) error  { return nil }
 func (repositoryStore) Release(context.Context, string) error { return nil }
 
-// DedupeOptions tunes [Dedupe]. The zero value works. The functions are called on the message's goroutine, several at
+// Options tunes [Middleware]. The zero value works. The functions are called on the message's goroutine, several at
 // once if messages come so, and must not block.
-type DedupeOptions struct {
+type Options struct {
 	// InFlight is what becomes of a second delivery that comes while the first is being handled. Default WaitInFlight.
 	InFlight InFlight
 	// OnDuplicate is told of each message that is dropped; a counter's increment fits. Default: nothing.
@@ -57,7 +57,7 @@ type DedupeOptions struct {
 	OnCommitError func(*message.Message, error)
 }
 
-// InFlight is a policy of [DedupeOptions].
+// InFlight is a policy of [Options].
 type InFlight int
 
 const (
@@ -66,18 +66,20 @@ const (
 	WaitInFlight InFlight = iota
 	// NackInFlight returns [ErrInFlight] at once, so that the second delivery is nacked, and comes again.
 	NackInFlight
+	// OneAtATime is for callers that deliver one message at a time: nothing has to be known of deliveries in flight.
+	OneAtATime
 )
 
-// ErrInFlight is what [Dedupe] returns for a delivery whose key is being handled, with [NackInFlight].
-var ErrInFlight = errors.New("bus: dedupe: the first delivery is being handled")
+// ErrInFlight is what [Middleware] returns for a delivery whose key is being handled, with [NackInFlight].
+var ErrInFlight = errors.New("dedupe: the first delivery is being handled")
 
-// Dedupe returns a middleware that runs the handler once per key, for as long as store remembers it. A nil key takes the
+// Middleware returns a middleware that runs the handler once per key, for as long as store remembers it. A nil key takes the
 // message's UUID; a message whose key is empty passes through. At most one options struct is taken. It panics if store
 // is nil. Whoever made store closes it.
 //
 // The key is reserved before the handler runs. A duplicate ends without the handler and without a message: (nil, nil),
 // which acknowledges it. A delivery is one only when the first has succeeded: while that is being handled, a second one
-// waits or is refused, as [DedupeOptions.InFlight] says. That holds for deliveries through this middleware, and through
+// waits or is refused, as [Options.InFlight] says. That holds for deliveries through this middleware, and through
 // any other one of this process with the same [TTLStore]. Of a key that another process has reserved, in a store that
 // they share, nothing more is known: there a second delivery ends at once. A handler must not go through the
 // middleware again with its own key: it would wait for itself.
@@ -88,23 +90,26 @@ var ErrInFlight = errors.New("bus: dedupe: the first delivery is being handled")
 //
 // An error of Reserve is returned, wrapped, and the handler does not run. One of Release is joined to the handler's
 // error. Commit and Release get the message's context without its cancellation, which an acknowledgement may trigger.
-func Dedupe(store Store, key func(*message.Message) string, opts ...DedupeOptions) message.HandlerMiddleware {
+func Middleware(store Store, key func(*message.Message) string, opts ...Options) message.HandlerMiddleware {
 	if store == nil {
-		panic("bus: Dedupe: nil store")
+		panic("dedupe: nil store")
 	}
 	if len(opts) > 1 {
-		panic("bus: Dedupe: more than one DedupeOptions")
+		panic("dedupe: more than one Options")
 	}
 	d := &deduper{store: store, key: key}
 	if len(opts) == 1 {
 		d.opts = opts[0]
 	}
-	if d.opts.InFlight < WaitInFlight || d.opts.InFlight > NackInFlight {
-		panic("bus: Dedupe: unknown InFlight")
+	if d.opts.InFlight < WaitInFlight || d.opts.InFlight > OneAtATime {
+		panic("dedupe: unknown InFlight")
 	}
-	d.flights = new(flights)
-	if s, ok := store.(*TTLStore); ok {
+	switch s, ok := store.(*TTLStore); {
+	case d.opts.InFlight == OneAtATime:
+	case ok:
 		d.flights = &s.flights
+	default:
+		d.flights = new(flights)
 	}
 	if d.key == nil {
 		d.key = func(msg *message.Message) string { return msg.UUID }
@@ -115,8 +120,8 @@ func Dedupe(store Store, key func(*message.Message) string, opts ...DedupeOption
 type deduper struct {
 	store   Store
 	key     func(*message.Message) string
-	opts    DedupeOptions
-	flights *flights // nil where deliveries come one at a time
+	opts    Options
+	flights *flights // nil with OneAtATime
 }
 
 func (d *deduper) wrap(next message.HandlerFunc) message.HandlerFunc {
@@ -143,7 +148,7 @@ func (d *deduper) handle(msg *message.Message, next message.HandlerFunc) ([]*mes
 		select {
 		case <-other.landed:
 		case <-msg.Context().Done():
-			return nil, fmt.Errorf("bus: dedupe: wait for the first delivery: %w", msg.Context().Err())
+			return nil, fmt.Errorf("dedupe: wait for the first delivery: %w", msg.Context().Err())
 		}
 		if other.ok {
 			d.duplicate(msg)
@@ -171,7 +176,7 @@ func (d *deduper) first(key string, msg *message.Message, next message.HandlerFu
 	ctx := msg.Context()
 	fresh, err := d.store.Reserve(ctx, key)
 	if err != nil {
-		return nil, false, fmt.Errorf("bus: dedupe: reserve key: %w", err)
+		return nil, false, fmt.Errorf("dedupe: reserve key: %w", err)
 	}
 	if !fresh {
 		d.duplicate(msg)
@@ -181,7 +186,7 @@ func (d *deduper) first(key string, msg *message.Message, next message.HandlerFu
 		return produced, false, err
 	}
 	if err := d.store.Commit(d.settling(ctx), key); err != nil && d.opts.OnCommitError != nil {
-		d.opts.OnCommitError(msg, fmt.Errorf("bus: dedupe: commit key: %w", err))
+		d.opts.OnCommitError(msg, fmt.Errorf("dedupe: commit key: %w", err))
 	}
 	return produced, true, nil
 }
@@ -203,7 +208,7 @@ func (d *deduper) run(ctx context.Context, key string, msg *message.Message, nex
 			return
 		}
 		if rerr := d.store.Release(d.settling(ctx), key); rerr != nil {
-			err = errors.Join(err, fmt.Errorf("bus: dedupe: release key: %w", rerr))
+			err = errors.Join(err, fmt.Errorf("dedupe: release key: %w", rerr))
 		}
 	}()
 	produced, err = next(msg)

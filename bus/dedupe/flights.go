@@ -1,4 +1,4 @@
-package bus
+package dedupe
 
 import "sync"
 
