@@ -54,7 +54,7 @@ func (s *session) askValue(name string, schema *jsonschema.Schema, required bool
 		if err == nil || !s.asks {
 			return value, err
 		}
-		fmt.Fprintln(s.err, s.errPaint.red(printable(err.Error()))+s.errPaint.dim(hint))
+		fmt.Fprintln(s.err, s.err.red(printable(err.Error()))+s.err.dim(hint))
 	}
 }
 

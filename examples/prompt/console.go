@@ -27,62 +27,36 @@ type console struct {
 	in       io.Reader
 	read     func(question) (string, error) // made by open: the next line, io.EOF after the last one
 	out, err *screen
-	paint    painter // for out
-	errPaint painter // for err
-	width    func() int
-	asks     bool                                                  // in is a terminal: the user can be asked again
-	raw      func() (restore func(), width, height int, err error) // puts it into raw mode; nil if no line is edited
+	asks     bool // in is a terminal: the user can be asked again
+	edits    bool // and lines are edited
 }
 
 // newConsole finds out what is a terminal, and what that can do.
 func newConsole(in io.Reader, out, err io.Writer) *console {
-	smart := os.Getenv("TERM") != "dumb"
-	coloured := smart && os.Getenv("NO_COLOR") == ""
-	inFile, inTerminal := terminal(in)
-	outFile, outTerminal := terminal(out)
-	_, errTerminal := terminal(err)
-	c := &console{
-		in:       in,
-		out:      &screen{w: out},
-		err:      &screen{w: err},
-		paint:    painter{outTerminal && coloured},
-		errPaint: painter{errTerminal && coloured},
-		width:    func() int { return 0 },
-		asks:     inTerminal,
-	}
-	if outTerminal {
-		c.width = func() int { return widthOf(outFile) }
-	}
-	if inTerminal && outTerminal && smart {
-		c.raw = rawMode(inFile, outFile)
-		if errTerminal {
+	c := &console{in: in, out: newScreen(out), err: newScreen(err), asks: terminal(in) != nil}
+	if c.asks && c.out.terminal != nil && os.Getenv("TERM") != "dumb" {
+		c.edits = true
+		if c.err.terminal != nil {
 			c.err = c.out // or a log line would tear the one being edited
 		}
 	}
 	return c
 }
 
-// terminal returns the file that v is, and whether it is a terminal.
-func terminal(v any) (*os.File, bool) {
-	f, ok := v.(*os.File)
-	return f, ok && term.IsTerminal(int(f.Fd()))
-}
-
-// widthOf returns the columns of a terminal, 0 if it does not tell.
-func widthOf(f *os.File) int {
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil {
-		return 0
+// terminal returns the terminal that v is, nil if it is none.
+func terminal(v any) *os.File {
+	if f, ok := v.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
 	}
-	return width
+	return nil
 }
 
 // open begins to read lines. When ctx ends, that fails, until stop is called.
 func (c *console) open(ctx context.Context) (stop func()) {
 	in, stop := interruptible(ctx, c.in)
 	switch {
-	case c.raw != nil:
-		c.read = (&editor{keys: bufio.NewReader(in), screen: c.out, raw: c.raw}).readLine
+	case c.edits:
+		c.read = (&editor{keys: bufio.NewReader(in), screen: c.out, raw: rawMode(terminal(c.in))}).readLine
 	case c.asks:
 		c.read = plainLines(in, c.err)
 	default:

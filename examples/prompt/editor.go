@@ -14,44 +14,38 @@ import (
 type editor struct {
 	keys    *bufio.Reader
 	screen  *screen
-	raw     func() (restore func(), width, height int, err error)
+	raw     func() (restore func(), err error)
 	history history
 }
 
 // rawMode returns a function that puts a terminal into raw mode. That lasts while a line is read:
 // in between, Ctrl-C is a signal.
-func rawMode(in, out *os.File) func() (func(), int, int, error) {
-	return func() (func(), int, int, error) {
-		before, err := term.MakeRaw(int(in.Fd()))
-		if err != nil {
-			return nil, 0, 0, err
-		}
-		restore := func() { _ = term.Restore(int(in.Fd()), before) }
-		width, height, err := term.GetSize(int(out.Fd()))
-		if err != nil || width <= 0 {
-			width, height = 80, 24
-		}
-		return restore, width, height, nil
+func rawMode(tty *os.File) func() (func(), error) {
+	return func() (func(), error) {
+		before, err := term.MakeRaw(int(tty.Fd()))
+		return func() { _ = term.Restore(int(tty.Fd()), before) }, err
 	}
 }
 
 func (e *editor) readLine(q question) (string, error) {
-	restore, width, height, err := e.raw()
-	if err != nil {
-		return "", err
-	}
 	t := term.NewTerminal(keyboard{&keys{from: e.keys}, e.screen.w}, q.prompt)
 	t.AutoCompleteCallback = func(line string, pos int, key rune) (string, int, bool) {
-		if key != '\t' {
+		if key != '\t' || q.complete == nil {
 			return "", 0, false
 		}
-		before := e.complete(q, line[:pos])
+		before := e.tab(line[:pos], q.complete)
 		return before + line[pos:], len(before), true
 	}
 	if q.command {
 		t.History = &e.history
 	}
-	_ = t.SetSize(width, height) // fails where writing the prompt will
+	if width := e.screen.width(); width > 0 {
+		_ = t.SetSize(width, 1) // writes nothing yet; the height does not matter
+	}
+	restore, err := e.raw()
+	if err != nil {
+		return "", err
+	}
 	e.screen.edit(t)
 	line, err := t.ReadLine()
 	restore()
@@ -96,13 +90,10 @@ func (k *keys) Read(p []byte) (int, error) {
 	return 1, nil
 }
 
-// complete returns what the text before the cursor becomes. Where it cannot grow, complete shows
-// what there is to choose from.
-func (e *editor) complete(q question, before string) string {
-	if q.complete == nil {
-		return before
-	}
-	options := q.complete(before)
+// tab returns what the text before the cursor becomes. Where it cannot grow, tab shows what there is
+// to choose from.
+func (e *editor) tab(before string, complete func(string) []string) string {
+	options := complete(before)
 	switch len(options) {
 	case 0:
 		return before

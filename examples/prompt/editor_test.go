@@ -52,7 +52,7 @@ func newEditor(t *testing.T) (*editor, *io.PipeWriter, *display) {
 	keyboard, typing := io.Pipe()
 	t.Cleanup(func() { _ = typing.Close() })
 	d := newDisplay()
-	raw := func() (func(), int, int, error) { return func() {}, 80, 24, nil }
+	raw := func() (func(), error) { return func() {}, nil }
 	return &editor{keys: bufio.NewReader(keyboard), screen: &screen{w: d}, raw: raw}, typing, d
 }
 

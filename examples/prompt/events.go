@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/leatbus/leat/events"
 )
 
 const emitHelp = `emit user.created                   no payload
@@ -43,34 +41,24 @@ func (s *session) emit(ctx context.Context, arguments string) error {
 	return err
 }
 
-// listener prints events that match its pattern.
-type listener struct {
-	*events.Listener
-	pattern string
-}
-
 func (s *session) listen(_ context.Context, pattern string) error {
-	patterns := make([]string, len(s.listeners))
-	for i, l := range s.listeners {
-		patterns[i] = l.pattern
-	}
 	switch {
-	case pattern == "" && len(patterns) > 0:
-		_, err := fmt.Fprintf(s.out, "listening to %s\n", strings.Join(patterns, ", "))
+	case pattern == "" && len(s.patterns) > 0:
+		_, err := fmt.Fprintf(s.out, "listening to %s\n", strings.Join(s.patterns, ", "))
 		return err
 	case pattern == "":
 		return problem("listen needs a pattern", "listen >")
-	case slices.Contains(patterns, pattern):
+	case slices.Contains(s.patterns, pattern):
 		_, err := fmt.Fprintf(s.out, "already listening to %s\n", pattern)
 		return err
 	}
 	l, err := s.registry.Events().ListenRaw(pattern, func(_ context.Context, id string, payload json.RawMessage) {
-		fmt.Fprintln(s.out, s.paint.cyan("event")+" "+printable(strings.TrimSpace(id+" "+string(payload))))
+		fmt.Fprintln(s.out, s.out.cyan("event")+" "+printable(strings.TrimSpace(id+" "+string(payload))))
 	})
 	if err != nil {
 		return &hinted{err, "listen >"}
 	}
-	s.listeners = append(s.listeners, listener{l, pattern})
+	s.listeners, s.patterns = append(s.listeners, l), append(s.patterns, pattern)
 	_, err = fmt.Fprintf(s.out, "listening to %s\n", pattern)
 	return err
 }

@@ -26,8 +26,8 @@ func (s *session) help(_ context.Context, word string) error {
 func (s *session) overview() string {
 	var b strings.Builder
 	for _, v := range s.verbs {
-		b.WriteString(s.paint.bold(fmt.Sprintf("%-26s", v.usage())) + v.help + "\n")
+		b.WriteString(s.out.bold(fmt.Sprintf("%-26s", v.usage())) + v.help + "\n")
 	}
-	b.WriteString(s.paint.dim("help call, help emit and help listen show examples") + "\n")
+	b.WriteString(s.out.dim("help call, help emit and help listen show examples") + "\n")
 	return b.String()
 }

@@ -4,24 +4,18 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"strconv"
 
 	"github.com/leatbus/leat/commands"
 )
 
 func (s *session) list(context.Context, string) error {
-	t := table{
-		header: []string{"#", "ID", "DESCRIPTION", "REQUEST", "RESPONSE", "WHERE"},
-		right:  map[int]bool{0: true},
-		shrink: []int{2, 3, 4}, // the ID is there to be typed
-	}
+	rows := [][]string{{"#", "ID", "DESCRIPTION", "REQUEST", "RESPONSE", "WHERE"}}
 	for i, c := range s.registry.Commands() {
 		where := cmp.Or(c.Channel, s.registry.ID())
-		t.rows = append(t.rows, []string{strconv.Itoa(i + 1), c.ID, c.Description, shape(c.Request), shape(c.Response), where})
+		rows = append(rows, []string{strconv.Itoa(i + 1), c.ID, c.Description, shape(c.Request), shape(c.Response), where})
 	}
-	_, err := fmt.Fprint(s.out, t.render(s.width(), s.paint))
-	return err
+	return s.show(rows, 2, 3, 4) // the ID is there to be typed
 }
 
 func shape(schema json.RawMessage) string {

@@ -26,6 +26,7 @@
 package prompt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -33,6 +34,10 @@ import (
 
 	"github.com/leatbus/leat/commands"
 )
+
+// The files in the order in which to read them: prompt.go; console.go, screen.go and editor.go read
+// lines and write text; session.go executes lines, which parse.go takes apart; list.go, call.go,
+// ask.go, events.go, stats.go and help.go are what they say; table.go, schema.go and report.go show.
 
 // ErrFailed is returned by Run when In is no terminal and a line of it failed. What was wrong has
 // been written to Options.Err.
@@ -54,16 +59,9 @@ type Prompt struct {
 
 // New returns a prompt, and finds out what is a terminal. It reads nothing yet.
 func New(o Options) *Prompt {
-	if o.In == nil {
-		o.In = os.Stdin
-	}
-	if o.Out == nil {
-		o.Out = os.Stdout
-	}
-	if o.Err == nil {
-		o.Err = os.Stderr
-	}
-	return &Prompt{console: newConsole(o.In, o.Out, o.Err), greeting: o.Greeting}
+	in := cmp.Or[io.Reader](o.In, os.Stdin)
+	out, err := cmp.Or[io.Writer](o.Out, os.Stdout), cmp.Or[io.Writer](o.Err, os.Stderr)
+	return &Prompt{console: newConsole(in, out, err), greeting: o.Greeting}
 }
 
 // Write writes lines to Options.Err, without tearing the line being edited: it is made for the log.

@@ -20,9 +20,8 @@ func problem(text, try string) error { return &hinted{errors.New(text), try} }
 
 // report tells the user that a line has failed.
 func (s *session) report(line int, err error) {
-	paint := s.errPaint
 	if errors.Is(err, errInterrupted) || s.asks && errors.Is(err, context.Canceled) {
-		fmt.Fprintln(s.err, paint.dim("cancelled"))
+		fmt.Fprintln(s.err, s.err.dim("cancelled"))
 		return
 	}
 	where, text := "", printable(err.Error())
@@ -31,11 +30,11 @@ func (s *session) report(line int, err error) {
 		where = fmt.Sprintf("line %d: ", line)
 	}
 	if failure := (*commands.Error)(nil); errors.As(err, &failure) {
-		text += " " + paint.dim("("+string(failure.Code)+")")
+		text += " " + s.err.dim("("+string(failure.Code)+")")
 	}
-	text = paint.red("error: ") + where + text + "\n"
+	text = s.err.red("error: ") + where + text + "\n"
 	if h := (*hinted)(nil); errors.As(err, &h) {
-		text += paint.dim("  try: ") + printable(h.try) + "\n"
+		text += s.err.dim("  try: ") + printable(h.try) + "\n"
 	}
 	fmt.Fprint(s.err, text) // one write, or a listener may come between
 }

@@ -81,7 +81,7 @@ func TestStatsOfATree(t *testing.T) {
 	var out bytes.Buffer
 	p := prompt.New(prompt.Options{In: strings.NewReader("stats"), Out: &out})
 	require.NoError(t, p.Run(t.Context(), newRegistry(t), newRegistry(t), newRegistry(t)))
-	assert.Regexp(t, `^ +app  app  app\ncommands served here +0    0    0\n`, out.String())
+	assert.Regexp(t, `^ +app +app +app\ncommands served here +0 +0 +0\n`, out.String())
 }
 
 // Nothing is waited for when the program is told to end.

@@ -2,8 +2,10 @@ package prompt
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -64,55 +66,50 @@ func fits(s *jsonschema.Schema, text string) bool {
 	return err != nil || r.Validate(value) == nil
 }
 
-// describe words the schema: {a: integer, b?: string}.
+// describe words the schema, three levels of it: {a: integer, b?: string}.
 func describe(s *jsonschema.Schema) string { return describeTo(3, s) }
 
-// describeTo goes depth levels down.
 func describeTo(depth int, s *jsonschema.Schema) string {
-	if s == nil {
-		return "any"
-	}
-	alternatives := slices.Concat(s.AnyOf, s.OneOf)
-	switch name := s.Ref[strings.LastIndexByte(s.Ref, '/')+1:]; {
-	case name != "":
-		return name
+	var words []string
+	switch {
+	case s == nil:
+	case path.Base(s.Ref) != "." && path.Base(s.Ref) != "/":
+		words = append(words, path.Base(s.Ref))
 	case len(s.Enum) > 0:
-		return join(s.Enum, func(v any) string { return string(quote(v)) })
-	case len(alternatives) > 0:
-		return join(alternatives, func(a *jsonschema.Schema) string { return describeTo(depth, a) })
-	case len(types(s)) == 0:
-		return "any"
+		for _, v := range s.Enum {
+			words = append(words, string(quote(v)))
+		}
+	case len(s.AnyOf)+len(s.OneOf) > 0:
+		for _, a := range slices.Concat(s.AnyOf, s.OneOf) {
+			words = append(words, describeTo(depth, a))
+		}
+	default:
+		for _, typ := range types(s) {
+			words = append(words, describeType(depth, s, typ))
+		}
 	}
-	return join(types(s), func(typ string) string { return describeType(depth, s, typ) })
+	return cmp.Or(strings.Join(words, "|"), "any")
 }
 
 func describeType(depth int, s *jsonschema.Schema, typ string) string {
+	names := propertyNames(s)
 	switch {
 	case typ == "array" && s.Items != nil && depth > 0:
 		return "[" + describeTo(depth-1, s.Items) + "]"
-	case typ == "object" && len(propertyNames(s)) > 0 && depth > 0:
-		var fields []string
-		for _, name := range propertyNames(s) {
+	case typ == "object" && len(names) > 0 && depth > 0:
+		for i, name := range names {
 			mark := ": "
 			if !slices.Contains(s.Required, name) {
 				mark = "?: "
 			}
-			fields = append(fields, name+mark+describeTo(depth-1, s.Properties[name]))
+			names[i] = name + mark + describeTo(depth-1, s.Properties[name])
 		}
-		return "{" + strings.Join(fields, ", ") + "}"
-	case typ == "":
-		return "any"
+		return "{" + strings.Join(names, ", ") + "}"
 	}
 	return typ
 }
 
-func join[T any](values []T, word func(T) string) string {
-	words := make([]string, len(values))
-	for i, v := range values {
-		words[i] = word(v)
-	}
-	return strings.Join(words, "|")
-}
+var exampleOf = map[string]string{"array": "[]", "string": `"text"`, "integer": "1", "number": "1", "boolean": "true"}
 
 // example returns a value that may well fit, to show what one looks like.
 func example(s *jsonschema.Schema) string {
@@ -121,26 +118,16 @@ func example(s *jsonschema.Schema) string {
 		return string(quote(s.Enum[0]))
 	case len(types(s)) == 0:
 		return "null"
+	case types(s)[0] != "object":
+		return cmp.Or(exampleOf[types(s)[0]], "null")
 	}
-	switch types(s)[0] {
-	case "object":
-		var members []string
-		for _, name := range propertyNames(s) {
-			if slices.Contains(s.Required, name) {
-				members = append(members, string(quote(name))+":"+example(s.Properties[name]))
-			}
+	var members []string
+	for _, name := range propertyNames(s) {
+		if slices.Contains(s.Required, name) {
+			members = append(members, string(quote(name))+":"+example(s.Properties[name]))
 		}
-		return "{" + strings.Join(members, ",") + "}"
-	case "array":
-		return "[]"
-	case "string":
-		return `"text"`
-	case "integer", "number":
-		return "1"
-	case "boolean":
-		return "true"
 	}
-	return "null"
+	return "{" + strings.Join(members, ",") + "}"
 }
 
 // quote returns what json.Unmarshal made, or a string, as JSON.

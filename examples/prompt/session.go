@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/leatbus/leat/commands"
+	"github.com/leatbus/leat/events"
 )
 
 // session does what lines say. Its methods are called by the goroutine of Run only.
@@ -18,9 +19,10 @@ type session struct {
 	registry  *commands.Registry
 	others    []*commands.Registry
 	verbs     []verb
-	listeners []listener
-	line      int  // lines read, for errors over a pipe
-	failed    bool // a line of a pipe did not do what it says
+	listeners []*events.Listener
+	patterns  []string // of the listeners
+	line      int      // lines read, for errors over a pipe
+	failed    bool     // a line of a pipe did not do what it says
 }
 
 // errQuit ends the loop.
@@ -47,13 +49,13 @@ func (s *session) greet(greeting string) {
 	if greeting != "" {
 		fmt.Fprintln(s.err, greeting)
 	}
-	fmt.Fprintln(s.err, s.errPaint.dim("list shows the commands, help the rest. Tab completes, Ctrl-D leaves."))
+	fmt.Fprintln(s.err, s.err.dim("list shows the commands, help the rest. Tab completes, Ctrl-D leaves."))
 }
 
 // loop returns when the user quits, the input ends or cannot be read, or ctx ends.
 func (s *session) loop(ctx context.Context) error {
 	for ctx.Err() == nil {
-		line, err := s.ask(question{prompt: s.paint.cyan(s.registry.ID()+">") + " ", complete: s.complete, command: true})
+		line, err := s.ask(question{prompt: s.out.cyan(s.registry.ID()+">") + " ", complete: s.complete, command: true})
 		switch {
 		case errors.Is(err, errInterrupted):
 			continue

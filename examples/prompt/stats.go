@@ -3,7 +3,6 @@ package prompt
 import (
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
@@ -36,19 +35,18 @@ var counters = []struct {
 
 // stats shows a column for each registry.
 func (s *session) stats(context.Context, string) error {
-	t := table{header: []string{""}, right: map[int]bool{}}
+	rows := [][]string{{""}}
 	for _, c := range counters {
-		t.rows = append(t.rows, []string{c.name})
+		rows = append(rows, []string{c.name})
 	}
-	for i, r := range append([]*commands.Registry{s.registry}, s.others...) {
-		t.header, t.right[i+1] = append(t.header, r.ID()), true
+	for _, r := range append([]*commands.Registry{s.registry}, s.others...) {
+		rows[0] = append(rows[0], fmt.Sprintf("%8s", r.ID()))
 		shot := take(r)
-		for j, c := range counters {
-			t.rows[j] = append(t.rows[j], strconv.FormatUint(c.of(shot), 10))
+		for i, c := range counters {
+			rows[i+1] = append(rows[i+1], fmt.Sprintf("%*d", max(8, len(r.ID())), c.of(shot)))
 		}
 	}
-	_, err := fmt.Fprint(s.out, t.render(s.width(), s.paint))
-	return err
+	return s.show(rows)
 }
 
 func take(r *commands.Registry) snapshot {

@@ -1,81 +1,65 @@
 package prompt
 
 import (
+	"fmt"
+	"math"
 	"slices"
+	"sort"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/mattn/go-runewidth"
 )
 
-// table is text in columns.
-type table struct {
-	header []string
-	rows   [][]string
-	right  map[int]bool // columns of numbers
-	shrink []int        // columns that may be cut, if the table is too wide
+// minCell is what is left of a cell that may be cut, in columns of the terminal.
+const minCell = 8
+
+// show prints rows as a table; the first one is its header.
+func (s *session) show(rows [][]string, shrink ...int) error {
+	lines := table(rows, s.out.width(), shrink)
+	lines[0] = s.out.bold(lines[0])
+	_, err := fmt.Fprintln(s.out, strings.Join(lines, "\n"))
+	return err
 }
 
-// The gap between columns, and the width that a cut column keeps.
-const (
-	gap      = "  "
-	minWidth = 8
-)
-
-// render returns the table in at most width columns of the terminal; 0 is no limit.
-func (t *table) render(width int, p painter) string {
-	rows := make([][]string, 0, 1+len(t.rows))
-	for _, row := range append([][]string{t.header}, t.rows...) {
-		cells := make([]string, len(row))
-		for i, cell := range row {
-			cells[i] = printable(cell)
-		}
-		rows = append(rows, cells)
+// table lays rows out in columns. Where width is too narrow, the cells of the columns in shrink are
+// cut as far as they need to be, and then the lines; 0 is no limit.
+func table(rows [][]string, width int, shrink []int) []string {
+	if width == 0 {
+		return layOut(rows, math.MaxInt, shrink)
 	}
-	widths := t.widths(rows, width)
+	cut := sort.Search(max(0, width-minCell), func(n int) bool {
+		for _, line := range layOut(rows, width-n, shrink) {
+			if runewidth.StringWidth(line) > width {
+				return false
+			}
+		}
+		return true
+	})
+	lines := layOut(rows, width-cut, shrink)
+	for i, line := range lines {
+		lines[i] = runewidth.Truncate(line, width, "…")
+	}
+	return lines
+}
+
+// layOut cuts the cells of the columns in shrink to limit.
+func layOut(rows [][]string, limit int, shrink []int) (lines []string) {
 	var b strings.Builder
-	for i, row := range rows {
-		line := t.line(row, widths)
-		if width > 0 {
-			line = runewidth.Truncate(line, width, "…")
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			cell = printable(cell)
+			if slices.Contains(shrink, i) {
+				cell = runewidth.Truncate(cell, limit, "…")
+			}
+			_, _ = w.Write([]byte(cell + "\t"))
 		}
-		if i == 0 {
-			line = p.bold(line)
-		}
-		b.WriteString(line + "\n")
+		_, _ = w.Write([]byte("\n"))
 	}
-	return b.String()
-}
-
-// widths returns what each column gets: what it needs, less what the widest of those that may be
-// cut can give.
-func (t *table) widths(rows [][]string, limit int) []int {
-	widths := make([]int, len(t.header))
-	total := len(gap) * (len(widths) - 1)
-	for i := range widths {
-		for _, row := range rows {
-			widths[i] = max(widths[i], runewidth.StringWidth(row[i]))
-		}
-		total += widths[i]
+	_ = w.Flush()
+	for line := range strings.Lines(b.String()) {
+		lines = append(lines, strings.TrimRight(line, " \n"))
 	}
-	for ; limit > 0 && total > limit && len(t.shrink) > 0; total-- {
-		widest := slices.MaxFunc(t.shrink, func(a, b int) int { return widths[a] - widths[b] })
-		if widths[widest] <= minWidth {
-			break
-		}
-		widths[widest]--
-	}
-	return widths
-}
-
-func (t *table) line(row []string, widths []int) string {
-	cells := make([]string, len(row))
-	for i, cell := range row {
-		cell = runewidth.Truncate(cell, widths[i], "…")
-		if t.right[i] {
-			cells[i] = runewidth.FillLeft(cell, widths[i])
-		} else {
-			cells[i] = runewidth.FillRight(cell, widths[i])
-		}
-	}
-	return strings.TrimRight(strings.Join(cells, gap), " ")
+	return lines
 }
