@@ -15,7 +15,7 @@
 //	toWorker, toApp := pairing.InMemory("worker", "app") // the only lines that differ over a broker
 //	_, err = app.RegisterChannel(ctx, toWorker)
 //	link, err := worker.RegisterChannel(ctx, toApp)
-//	<-link.Ready()
+//	err = link.WaitReady(ctx)
 //
 //	err = commands.Register(ctx, worker, add, func(ctx context.Context, n numbers) (int, error) {
 //		return n.A + n.B, nil

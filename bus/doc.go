@@ -12,7 +12,7 @@
 //	if err != nil {
 //		return err
 //	}
-//	<-link.Ready() // the peer has answered
+//	err = link.WaitReady(ctx) // the peer has answered
 //
 // What the messages are is laid down in the protocol: seven types, each with
 // one JSON form. See [JSON] and [Binary] for how they travel.

@@ -195,6 +195,16 @@ func (l *Link) Context() context.Context { return l.ctx }
 // known then. It stays open when the link ends before; select on Done too.
 func (l *Link) Ready() <-chan struct{} { return l.ready }
 
+// WaitReady waits until the peer has answered the handshake. It returns
+// ctx.Err(), or an error that wraps [ErrClosed] or [ErrPeerClosed] when the
+// link ends before. A link that was ready once is, also after its end: nil.
+func (l *Link) WaitReady(ctx context.Context) error {
+	if l.isReady() {
+		return nil
+	}
+	return l.await(ctx, l.ready)
+}
+
 // Absent reports whether the peer has yet to come: the channel has a Heartbeat, and the link has not heard of anybody who knows
 // it, so that what is sent is held. A link without Heartbeat cannot tell, and reports false.
 func (l *Link) Absent() bool { return l.presence != nil && l.presence.absent() }

@@ -28,12 +28,8 @@ func newClient(ctx context.Context, pubsub *gochannel.GoChannel) (*commands.Regi
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-link.Ready():
-		return registry, nil
-	case <-link.Done():
-		return nil, errors.Join(link.Err(), registry.Close())
-	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), registry.Close())
+	if err := link.WaitReady(ctx); err != nil {
+		return nil, errors.Join(err, registry.Close())
 	}
+	return registry, nil
 }
