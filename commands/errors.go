@@ -37,7 +37,7 @@ var (
 	ErrClosed = bus.ErrClosed
 )
 
-// Error is how a command fails. A handler returns one to choose the code; see docs/errors.md for which of several in an
+// Error is how a command fails. A handler returns one to choose the code; see docs/reference/errors.md for which of several in an
 // error chain counts, and for what becomes of other errors.
 //
 // Code, the text, Reason and Details cross the wire; Command and Err do not.

@@ -55,10 +55,10 @@ type Config struct {
 	// refused with an Internal error; one alone always passes. Default 256 MiB.
 	MaxHeldBytes int
 	// Middleware wraps each handler and listener run, also of local calls,
-	// first element outermost, in the goroutine of the run. See docs/middleware.md.
+	// first element outermost, in the goroutine of the run. See docs/guides/middleware.md.
 	Middleware []message.HandlerMiddleware
 	// Inbound wraps what is done with each message that a channel delivers,
-	// first element outermost, before dedupe. It must not block. See docs/middleware.md.
+	// first element outermost, before dedupe. It must not block. See docs/guides/middleware.md.
 	Inbound []message.HandlerMiddleware
 	// MaxCommands bounds the commands that one channel may list or register, with those that wait for the router's ack. All
 	// channels together may have four times as many. Beyond it a registration is refused with an Internal error, a listed

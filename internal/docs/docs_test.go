@@ -1,22 +1,45 @@
 package docs_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
+// root is the repository, as seen from this directory.
+const root = "../.."
+
 func read(t *testing.T, path string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("..", "..", path))
+	data, err := os.ReadFile(filepath.Join(root, path))
 	require.NoError(t, err)
 	return string(data)
 }
+
+// pages returns the paths of all pages of documentation, relative to the root.
+func pages(t *testing.T) []string {
+	t.Helper()
+	all := []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "examples/README.md"}
+	err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".md" {
+			path, err = filepath.Rel(root, path)
+			all = append(all, filepath.ToSlash(path))
+		}
+		return err
+	})
+	require.NoError(t, err)
+	return all
+}
+
+var fenced = regexp.MustCompile("(?s)```.*?```")
 
 func TestTheREADMEShowsTheQuickstartAsItIs(t *testing.T) {
 	t.Parallel()
@@ -25,32 +48,72 @@ func TestTheREADMEShowsTheQuickstartAsItIs(t *testing.T) {
 	assert.Equal(t, read(t, "examples/quickstart/main.go"), shown)
 }
 
-// Every file that the documentation names is there.
+func TestTheREADMEIsShort(t *testing.T) {
+	t.Parallel()
+	assert.LessOrEqual(t, strings.Count(read(t, "README.md"), "\n"), 120)
+}
+
+// Every file and every heading that the documentation names is there.
 func TestLinksAndFileMapLeadSomewhere(t *testing.T) {
 	t.Parallel()
-	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
-	file := regexp.MustCompile("`((?:bus|commands|events|pairing|internal|examples|docs|bench)/[a-z_./-]+)`")
-	code := regexp.MustCompile("(?s)```.*?```")
-	docs, err := filepath.Glob("../../docs/*.md")
-	require.NoError(t, err)
-	pages := []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md"}
-	for _, d := range docs {
-		pages = append(pages, "docs/"+filepath.Base(d))
-	}
-	for _, page := range pages {
-		text := code.ReplaceAllString(read(t, page), "")
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	file := regexp.MustCompile("`((?:bus|commands|events|pairing|brokers|internal|examples|docs|bench)/[a-z_./-]+)`")
+	for _, page := range pages(t) {
+		text := fenced.ReplaceAllString(read(t, page), "")
 		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			_, err := os.Stat(filepath.Join("..", "..", filepath.Dir(page), m[1]))
-			assert.NoError(t, err, page)
+			if strings.Contains(m[1], ":") {
+				continue
+			}
+			path, anchor, _ := strings.Cut(m[1], "#")
+			target := page
+			if path != "" {
+				target = filepath.Join(filepath.Dir(page), path)
+			}
+			_, err := os.Stat(filepath.Join(root, target))
+			if assert.NoError(t, err, page) && anchor != "" {
+				assert.Contains(t, anchors(read(t, target)), anchor, "%s links to %s", page, m[1])
+			}
 		}
 		for _, m := range file.FindAllStringSubmatch(text, -1) {
-			_, err := os.Stat(filepath.Join("..", "..", m[1]))
+			_, err := os.Stat(filepath.Join(root, m[1]))
 			assert.NoError(t, err, page)
 		}
 	}
 }
 
-// The commands at the top of the README are the ones that CI runs.
+// anchors returns the anchors that GitHub gives to the headings of a page.
+func anchors(text string) []string {
+	var all []string
+	for line := range strings.Lines(fenced.ReplaceAllString(text, "")) {
+		heading := strings.TrimLeft(line, "#")
+		if heading == line || !strings.HasPrefix(heading, " ") {
+			continue
+		}
+		all = append(all, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, strings.TrimSpace(heading)))
+	}
+	return all
+}
+
+// The index of the documentation has every page.
+func TestTheIndexHasEveryPage(t *testing.T) {
+	t.Parallel()
+	index := read(t, "docs/README.md")
+	for _, page := range pages(t) {
+		if name, ok := strings.CutPrefix(page, "docs/"); ok && name != "README.md" {
+			assert.Contains(t, index, "]("+name+")")
+		}
+	}
+}
+
+// The commands at the top of the README are the ones that CI runs, and the workflow runs CI.
 func TestCIRunsWhatTheREADMESays(t *testing.T) {
 	t.Parallel()
 	_, block, _ := strings.Cut(read(t, "README.md"), "```sh\n")
@@ -60,4 +123,6 @@ func TestCIRunsWhatTheREADMESays(t *testing.T) {
 		command, _, _ := strings.Cut(line, "#")
 		assert.Contains(t, ci, strings.TrimSpace(command))
 	}
+	lines := strings.Split(read(t, ".github/workflows/ci.yml"), "\n")
+	assert.True(t, slices.ContainsFunc(lines, func(l string) bool { return strings.TrimSpace(l) == "run: ./.ci/run" }))
 }

@@ -1,0 +1,2 @@
+// Package guides has the code of the pages in docs/guides, as tests.
+package guides
