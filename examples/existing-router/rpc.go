@@ -19,6 +19,8 @@ func quote() commands.Command[order, int] {
 	return commands.Define[order, int]("shop.quote", "Price of an order in cents")
 }
 
+// snippet: rpc
+
 // addRPC is all that the shop needs: a registry, a channel, a handler. Call
 // it before the Router runs.
 func (s *shop) addRPC(ctx context.Context) (*commands.Registry, error) {
@@ -45,3 +47,5 @@ func (s *shop) addRPC(ctx context.Context) (*commands.Registry, error) {
 	s.router.AddConsumerHandler("rpc", toShop, s.pubsub, link.Deliver)
 	return registry, nil
 }
+
+// end snippet

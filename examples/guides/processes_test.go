@@ -81,15 +81,23 @@ func TestTwoProcesses(t *testing.T) {
 	defer toRoot.Close()
 	// end snippet
 
-	// snippet: two-ready
-	if err := toWorker.Ready(ctx); err != nil {
-		t.Fatal(err, toWorker.Stats().LastError)
-	}
-	// end snippet
+	require.NoError(t, ready(ctx, toWorker))
 	user, err := commands.Execute(ctx, root, getUser, GetUser{ID: 7})
 	require.NoError(t, err)
 	assert.Equal(t, "Ada", user.Name)
 }
+
+// snippet: two-ready
+
+// ready waits until the peer has answered, and says why it has not.
+func ready(ctx context.Context, c *pairing.Connection) error {
+	if err := c.Ready(ctx); err != nil {
+		return fmt.Errorf("%w (last attempt: %w)", err, c.Stats().LastError)
+	}
+	return nil
+}
+
+// end snippet
 
 func TestOwnPubSub(t *testing.T) {
 	t.Parallel()
@@ -99,16 +107,15 @@ func TestOwnPubSub(t *testing.T) {
 	var sub message.Subscriber = b.Subscriber()
 
 	// snippet: own-check
-	if err := pairing.Check(ctx, pub, sub, pairing.CheckOptions{Topic: b.Topic("check"), Bytes: 512 << 10}); err != nil {
-		t.Fatal(err) // names each guarantee that the Pub/Sub does not keep
-	}
+	err := pairing.Check(ctx, pub, sub, pairing.CheckOptions{Topic: b.Topic("check"), Bytes: 512 << 10})
 	// end snippet
+	require.NoError(t, err)
 
 	worker := registry(t, commands.Config{ID: "worker", RouterChannel: "root"})
 	root := registry(t, commands.Config{ID: "root"})
 	// snippet: own-join
 	topic := func(sender, receiver string) string { return b.Topic(sender + "." + receiver) }
-	_, err := worker.RegisterChannel(ctx, pairing.Join(pub, sub, "worker", "root", pairing.JoinOptions{Topic: topic}))
+	_, err = worker.RegisterChannel(ctx, pairing.Join(pub, sub, "worker", "root", pairing.JoinOptions{Topic: topic}))
 	// end snippet
 	require.NoError(t, err)
 	link, err := root.RegisterChannel(ctx, pairing.Join(pub, sub, "root", "worker", pairing.JoinOptions{Topic: topic}))
@@ -136,6 +143,17 @@ func join(ctx context.Context, b *brokers.Broker, r *commands.Registry, id strin
 
 // end snippet
 
+// snippet: fleet-call
+
+func find(ctx context.Context, registry *commands.Registry, fleet *pairing.Fleet) (User, error) {
+	if err := fleet.Await(ctx, "user.get"); err != nil { // until another process serves it
+		return User{}, err
+	}
+	return commands.Execute(ctx, registry, getUser, GetUser{ID: 7}) // the less busy of two processes
+}
+
+// end snippet
+
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	ctx, url := within(t), nats(t)
@@ -151,11 +169,7 @@ func TestFleet(t *testing.T) {
 	fleet, err := join(ctx, b, registry, "app")
 	require.NoError(t, err)
 
-	// snippet: fleet-call
-	err = fleet.Await(ctx, "user.get") // until another process serves it
-	require.NoError(t, err)
-	user, err := commands.Execute(ctx, registry, getUser, GetUser{ID: 7}) // the less busy of two processes
-	// end snippet
+	user, err := find(ctx, registry, fleet)
 	require.NoError(t, err)
 	assert.Equal(t, "Ada", user.Name)
 
