@@ -25,7 +25,7 @@ func TestCountersAreThoseOfTheCode(t *testing.T) {
 			for _, row := range rows(text) {
 				got = append(got, row[0])
 			}
-			assert.Equal(t, want, got, title)
+			assert.Equal(t, strings.Join(want, "\n"), strings.Join(got, "\n"), title)
 		}
 	}
 }

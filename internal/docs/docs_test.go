@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -123,6 +122,5 @@ func TestCIRunsWhatTheREADMESays(t *testing.T) {
 		command, _, _ := strings.Cut(line, "#")
 		assert.Contains(t, ci, strings.TrimSpace(command))
 	}
-	lines := strings.Split(read(t, ".github/workflows/ci.yml"), "\n")
-	assert.True(t, slices.ContainsFunc(lines, func(l string) bool { return strings.TrimSpace(l) == "run: ./.ci/run" }))
+	assert.Contains(t, read(t, ".github/workflows/ci.yml"), "\n      - run: ./.ci/run\n")
 }

@@ -25,7 +25,8 @@ func TestEachMetadataKeyIsOnThePage(t *testing.T) {
 				}
 				if value, ok := spec.Values[0].(*ast.BasicLit); ok && key.MatchString(value.Value) {
 					found++
-					assert.Contains(t, page, "`"+key.FindStringSubmatch(value.Value)[1]+"`", dir)
+					name := key.FindStringSubmatch(value.Value)[1]
+					assert.True(t, strings.Contains(page, "`"+name+"`"), "the page lacks %s of package %s", name, dir)
 				}
 			}
 		}
