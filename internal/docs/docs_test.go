@@ -101,6 +101,42 @@ func anchors(text string) []string {
 	return all
 }
 
+// What pages call Type.Field is a field of an exported struct of that name.
+func TestFieldsThatPagesNameExist(t *testing.T) {
+	t.Parallel()
+	fields := make(map[string]map[string]bool)
+	for _, dir := range published {
+		for name, all := range structs(t, dir, func(name string) bool { return named.MatchString(name + ".X") }) {
+			if fields[name] == nil {
+				fields[name] = make(map[string]bool)
+			}
+			for _, f := range all {
+				fields[name][f.name] = true
+			}
+		}
+	}
+	for _, page := range pages(t) {
+		for _, m := range named.FindAllStringSubmatch(fenced.ReplaceAllString(read(t, page), ""), -1) {
+			if of := fields[m[1]]; assert.True(t, of != nil, "%s: there is no %s", page, m[1]) {
+				assert.True(t, of[m[2]], "%s: there is no %s", page, m[0])
+			}
+		}
+	}
+}
+
+var named = regexp.MustCompile(`\b(\w*(?:Options|Stats|Config|Credentials))\.([A-Z]\w*)`)
+
+// The server that the tutorial starts is of the version that its test uses.
+func TestTheTutorialStartsTheServerOfItsTest(t *testing.T) {
+	t.Parallel()
+	version := regexp.MustCompile(`github\.com/nats-io/nats-server/v2[ @](v[\d.]+)`)
+	shown := version.FindStringSubmatch(read(t, "docs/getting-started.md"))
+	used := version.FindStringSubmatch(read(t, "examples/go.mod"))
+	require.NotNil(t, shown)
+	require.NotNil(t, used)
+	assert.Equal(t, used[1], shown[1])
+}
+
 // The index of the documentation has every page.
 func TestTheIndexHasEveryPage(t *testing.T) {
 	t.Parallel()
