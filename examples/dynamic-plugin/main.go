@@ -1,5 +1,5 @@
-// Dynamic-plugin: a host that knows no command loads a plugin at run time,
-// calls what the plugin advertises, and unloads it; the commands go with it.
+// Dynamic-plugin: a host without commands loads a plugin at run time, calls
+// what the plugin advertises, and unloads it with its commands.
 //
 //	go run ./examples/dynamic-plugin
 //
@@ -20,8 +20,8 @@ import (
 func main() {
 	usage.Parse(`usage: go run ./examples/dynamic-plugin
 
-A host that knows no command loads a plugin at run time, calls what the plugin advertises, and
-unloads it; the commands go with it.`, 0)
+A host without commands loads a plugin at run time, calls what the plugin
+advertises, and unloads it with its commands.`, 0)
 	if err := story(context.Background(), os.Stdout); err != nil {
 		log.SetFlags(0)
 		log.Fatal(fmt.Errorf("dynamic-plugin: %w", err))

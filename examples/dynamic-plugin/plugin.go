@@ -44,14 +44,14 @@ func load(ctx context.Context, host *commands.Registry, m manifest) (*plugin, er
 	return p, nil
 }
 
-// add advertises one more command: it returns when the host has acknowledged
-// it, or refused.
+// add advertises one more command. It returns when the host has acknowledged or
+// refused it.
 func (p *plugin) add(ctx context.Context, c command) error {
 	t, err := template.New(c.ID).Option("missingkey=error").Parse(c.Template)
 	if err != nil {
 		return err
 	}
-	// The request fits the schema when it gets here: leat has seen to that.
+	// leat has validated the request: it fits the schema.
 	run := func(_ context.Context, request json.RawMessage) (json.RawMessage, error) {
 		var fields any
 		if err := json.Unmarshal(request, &fields); err != nil {

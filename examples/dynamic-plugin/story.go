@@ -11,15 +11,15 @@ import (
 	"github.com/leatbus/leat/commands"
 )
 
-// story loads, calls and unloads a plugin, and tells w.
+// story loads, calls and unloads a plugin, and writes to w what the host sees.
 func story(ctx context.Context, w io.Writer) error {
 	host, err := commands.NewRegistry(commands.Config{ID: "host"})
 	if err != nil {
 		return err
 	}
 	defer host.Close()
-	t := &teller{host: host, w: w}
-	t.list("host starts")
+	v := &view{host: host, w: w}
+	v.list("host starts")
 
 	letters, err := parseManifest(lettersManifest)
 	if err != nil {
@@ -29,16 +29,16 @@ func story(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t.list("letters loaded")
-	t.call(ctx, "letters.salute", `{"name":"Ada"}`)
-	t.call(ctx, "letters.sign", `{"name":"Grace","formal":false}`)
-	t.call(ctx, "letters.sign", `{"name":"Grace","formal":"very"}`)
+	v.list("letters loaded")
+	v.call(ctx, "letters.salute", `{"name":"Ada"}`)
+	v.call(ctx, "letters.sign", `{"name":"Grace","formal":false}`)
+	v.call(ctx, "letters.sign", `{"name":"Grace","formal":"very"}`)
 
-	// Another plugin cannot take what is there.
+	// Another plugin cannot register the same commands.
 	if err := refused(ctx, host); err != nil {
 		return err
 	}
-	t.list("impostor refused")
+	v.list("impostor refused")
 
 	// A plugin can advertise more while it runs.
 	late, err := parseManifest(lateCommand)
@@ -48,18 +48,18 @@ func story(ctx context.Context, w io.Writer) error {
 	if err := p.add(ctx, late.Commands[0]); err != nil {
 		return err
 	}
-	t.list("letters.thank added")
-	t.call(ctx, "letters.thank", `"flowers"`)
+	v.list("letters.thank added")
+	v.call(ctx, "letters.thank", `"flowers"`)
 
 	if err := p.unload(); err != nil {
 		return err
 	}
-	t.list("letters unloaded")
-	t.call(ctx, "letters.salute", `{"name":"Ada"}`)
+	v.list("letters unloaded")
+	v.call(ctx, "letters.salute", `{"name":"Ada"}`)
 	return nil
 }
 
-// refused loads a plugin whose command is taken, which has to fail.
+// refused loads a plugin whose commands are registered already, which has to fail.
 func refused(ctx context.Context, host *commands.Registry) error {
 	impostor, err := parseManifest(lettersManifest)
 	if err != nil {
@@ -73,28 +73,28 @@ func refused(ctx context.Context, host *commands.Registry) error {
 	return nil
 }
 
-// teller writes what the host sees.
-type teller struct {
+// view writes what the host sees.
+type view struct {
 	host *commands.Registry
 	w    io.Writer
 }
 
-func (t *teller) list(event string) {
+func (v *view) list(event string) {
 	ids := make([]string, 0, 3)
-	for _, c := range t.host.Commands() {
+	for _, c := range v.host.Commands() {
 		ids = append(ids, c.ID)
 	}
 	if len(ids) == 0 {
 		ids = append(ids, "none")
 	}
-	fmt.Fprintf(t.w, "%s; commands: %s\n", event, strings.Join(ids, ", "))
+	fmt.Fprintf(v.w, "%s; commands: %s\n", event, strings.Join(ids, ", "))
 }
 
-func (t *teller) call(ctx context.Context, id, request string) {
-	result, err := t.host.ExecuteRaw(ctx, id, json.RawMessage(request))
+func (v *view) call(ctx context.Context, id, request string) {
+	result, err := v.host.ExecuteRaw(ctx, id, json.RawMessage(request))
 	if err != nil {
-		fmt.Fprintf(t.w, "  %s %s fails: %s: %v\n", id, request, commands.CodeOf(err), err)
+		fmt.Fprintf(v.w, "  %s %s fails: %s: %v\n", id, request, commands.CodeOf(err), err)
 		return
 	}
-	fmt.Fprintf(t.w, "  %s %s = %s\n", id, request, result)
+	fmt.Fprintf(v.w, "  %s %s = %s\n", id, request, result)
 }

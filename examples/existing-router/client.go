@@ -11,8 +11,8 @@ import (
 )
 
 // newClient returns a registry on the other end of the link. It has no
-// Router: its channel subscribes by itself. What it does not know it asks the
-// shop for.
+// Router: its channel subscribes by itself. Commands that it does not know
+// escalate to the shop.
 func newClient(ctx context.Context, pubsub *gochannel.GoChannel) (*commands.Registry, error) {
 	registry, err := commands.NewRegistry(commands.Config{ID: "client", RouterChannel: "shop"})
 	if err != nil {

@@ -17,7 +17,7 @@ func TestStory(t *testing.T) {
 		`quote for 1 x hat fails: invalid_request: no such article: "hat"`,
 		"receipt: 2 x cup, 2500 cents",
 		"middleware saw 2 orders, 2 receipts",
-		"middleware saw RPC: true",
+		"middleware saw RPC messages: true",
 	}, r.Lines())
 	assert.Empty(t, r.Stderr)
 	assert.Zero(t, r.Status)

@@ -39,7 +39,7 @@ func (s *shop) addRPC(ctx context.Context) (*commands.Registry, error) {
 		return nil, err
 	}
 	// No Subscriber: the Router receives, and Deliver is its handler. So the
-	// middleware that is there sees what comes in.
+	// Router's middleware sees the messages that come in.
 	link, err := registry.RegisterChannel(ctx, &bus.Channel{ID: "client", Publisher: s.pubsub, Out: toClient})
 	if err != nil {
 		return nil, err

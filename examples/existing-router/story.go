@@ -9,7 +9,7 @@ import (
 	"github.com/leatbus/leat/commands"
 )
 
-// story runs the shop, orders, calls, orders again, and tells w.
+// story runs the shop, orders, calls and orders again. What happens is written to w.
 func story(ctx context.Context, w io.Writer) (err error) {
 	s, err := newShop(w)
 	if err != nil {
@@ -23,7 +23,7 @@ func story(ctx context.Context, w io.Writer) (err error) {
 	go func() { ran <- s.router.Run(ctx) }()
 	<-s.router.Running()
 	defer func() {
-		// Links first, while there is something to carry their goodbye.
+		// Links first, while there is a Router to carry their goodbye.
 		err = errors.Join(err, registry.Close(), s.router.Close(), <-ran, s.pubsub.Close())
 	}()
 	client, err := newClient(ctx, s.pubsub)
@@ -41,7 +41,7 @@ func story(ctx context.Context, w io.Writer) (err error) {
 		return err
 	}
 	fmt.Fprintf(w, "middleware saw %d orders, %d receipts\n", s.seen.of("charge"), s.seen.of("print"))
-	fmt.Fprintf(w, "middleware saw RPC: %t\n", s.seen.of("rpc") > 0)
+	fmt.Fprintf(w, "middleware saw RPC messages: %t\n", s.seen.of("rpc") > 0)
 	return nil
 }
 

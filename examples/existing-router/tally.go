@@ -6,8 +6,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// tally counts the messages that each handler of the Router gets. It stands
-// for any middleware that a program may have.
+// tally counts the messages that each handler of the Router gets. Any other
+// middleware would do.
 type tally struct {
 	mu     sync.Mutex
 	counts map[string]int // by the handler's name; guarded by mu

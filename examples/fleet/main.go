@@ -4,14 +4,16 @@
 //	go run ./examples/fleet                          # NATS, started in this process
 //	go run ./examples/fleet redis://127.0.0.1:6379   # or a broker that you have
 //
-// A line tells how it goes, on a terminal always the same one; the last one accounts for
+// A line shows the progress, on a terminal always the same one; the last one accounts for
 // every call. The exit status is 0 only if it adds up. Results go to standard output, what
 // happens to the workers to standard error. Ctrl-C ends it early, workers included.
 //
-// work.go has the commands, worker.go what a worker is; the rest is the caller.
+// work.go has the commands, worker.go is a worker, supervisor.go starts, kills and stops workers;
+// the rest is the caller and what it shows.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -32,19 +34,21 @@ import (
 	"github.com/leatbus/leat/pairing"
 )
 
-// lease is after how long a worker that is not heard of is given up. The default, 6 s, suits real machines better.
+// lease is the time after which a silent worker counts as dead. The default, 6 s, suits real machines
+// better.
 const lease = time.Second
 
-// onBroker is what all runs share there: what they leave behind is a minute's messages.
+// onBroker is what all runs have in common. What they leave on the broker is a minute's messages.
 func onBroker(log *slog.Logger) brokers.Options {
 	return brokers.Options{Namespace: "leat-examples", Retention: time.Minute, Logger: log}
 }
 
 const about = `usage: go run ./examples/fleet [flags] [URL]
 
-Three worker processes and a caller on one broker. In the middle of the calls one worker is killed
-and started again; the last line accounts for every call. URL is that of a broker that you have,
-such as redis://127.0.0.1:6379; without one, NATS runs in this process. Ctrl-C ends it early.
+Three worker processes and a caller on one broker. In the middle of the calls
+one worker is killed and started again; the last line accounts for every call.
+URL is that of a broker that you have, such as redis://127.0.0.1:6379; without
+one, NATS runs in this process. Ctrl-C ends it early.
 `
 
 type options struct {
@@ -52,13 +56,28 @@ type options struct {
 	url                     string
 }
 
+// check reports what this machine had better not try.
+func (o options) check() error {
+	for _, flag := range []struct {
+		name       string
+		value, max int
+	}{{"calls", o.calls, 10_000_000}, {"callers", o.callers, 10_000}, {"workers", o.workers, 32}} {
+		if flag.value < 1 || flag.value > flag.max {
+			return fmt.Errorf("-%s %d: has to be from 1 to %d", flag.name, flag.value, flag.max)
+		}
+	}
+	return nil
+}
+
+var errInterrupted = errors.New("interrupted")
+
 func main() {
 	var o options
-	flag.IntVar(&o.calls, "calls", 10_000, "how many")
-	flag.IntVar(&o.callers, "callers", 32, "how many at once")
-	flag.IntVar(&o.workers, "workers", 3, "processes")
-	id := flag.String("as", "", "be the worker of that name (the program starts itself so)")
-	namespace := flag.String("namespace", "fleet-"+bus.NewID()[:8], "keeps this fleet apart from others")
+	flag.IntVar(&o.calls, "calls", 10_000, "number of calls")
+	flag.IntVar(&o.callers, "callers", 32, "number of calls at once")
+	flag.IntVar(&o.workers, "workers", 3, "number of worker processes")
+	id := flag.String("as", "", "run as the worker of this `name`: for the program itself")
+	namespace := flag.String("namespace", "", "`name` of this fleet on the broker (default one of its own)")
 	usage.Parse(about, 1)
 	o.url = flag.Arg(0)
 	if *id != "" {
@@ -66,7 +85,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	exit(run(ctx, o, *namespace, openScreen(os.Stdout, os.Stderr)))
+	err := run(ctx, o, cmp.Or(*namespace, "fleet-"+bus.NewID()[:8]), openScreen(os.Stdout, os.Stderr))
+	if errors.Is(err, context.Canceled) { // while the workers were started
+		err = errInterrupted
+	}
+	exit(err)
 }
 
 func exit(err error) {
@@ -79,8 +102,8 @@ func exit(err error) {
 
 // run starts everything, and ends it whatever happens.
 func run(ctx context.Context, o options, namespace string, s *screen) (err error) {
-	if o.calls < 1 || o.callers < 1 || o.workers < 1 {
-		return errors.New("calls, callers and workers have to be at least 1")
+	if err := o.check(); err != nil {
+		return err
 	}
 	if o.url == "" {
 		stop, url, err := startNATS()
@@ -101,10 +124,10 @@ func run(ctx context.Context, o options, namespace string, s *screen) (err error
 	if err := b.Check(ctx); err != nil {
 		return err
 	}
-	c := newCrew(o.url, namespace, s)
-	defer c.dismiss()
+	workers := newSupervisor(o.url, namespace, s)
+	defer workers.stop()
 	for i := range o.workers {
-		if err := c.hire(ctx, fmt.Sprintf("worker-%d", i+1)); err != nil {
+		if err := workers.start(ctx, fmt.Sprintf("worker-%d", i+1)); err != nil {
 			return err
 		}
 	}
@@ -117,10 +140,10 @@ func run(ctx context.Context, o options, namespace string, s *screen) (err error
 	if err != nil {
 		return err
 	}
-	if err := meet(ctx, fleet, o.workers); err != nil {
+	if err := awaitWorkers(ctx, fleet, o.workers); err != nil {
 		return err
 	}
-	return measure(ctx, o, registry, fleet, c, s)
+	return measure(ctx, o, registry, fleet, workers, s)
 }
 
 // join makes the registry one process of the fleet.
@@ -135,8 +158,8 @@ func join(ctx context.Context, b *brokers.Broker, r *commands.Registry, o pairin
 	return fleet, fleet.Ready(ctx)
 }
 
-// meet waits until that many workers can be called.
-func meet(ctx context.Context, f *pairing.Fleet, workers int) error {
+// awaitWorkers waits until that many workers can be called.
+func awaitWorkers(ctx context.Context, f *pairing.Fleet, workers int) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	if err := f.Await(ctx, quote.ID(), order.ID()); err != nil {
@@ -157,27 +180,27 @@ func meet(ctx context.Context, f *pairing.Fleet, workers int) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d workers are there: %w", ready, workers, ctx.Err())
+			return fmt.Errorf("%d of %d workers are ready: %w", ready, workers, ctx.Err())
 		}
 	}
 }
 
-// measure makes the calls, and trouble in the middle of them.
-func measure(ctx context.Context, o options, r *commands.Registry, f *pairing.Fleet, c *crew, s *screen) error {
+// measure makes the calls, and disrupts the workers in the middle of them.
+func measure(ctx context.Context, o options, r *commands.Registry, f *pairing.Fleet, workers *supervisor, s *screen) error {
 	t := newTally(o.calls)
-	trouble := make(chan error, 1)
-	go func() { trouble <- c.trouble(ctx, "worker-"+fmt.Sprint(min(2, o.workers)), t) }()
+	disrupted := make(chan error, 1)
+	go func() { disrupted <- workers.disrupt(ctx, "worker-"+fmt.Sprint(min(2, o.workers)), t) }()
 	called := make(chan struct{})
 	go func() {
 		defer close(called)
 		callAll(ctx, o, r, t)
 	}()
 	s.follow(t, called)
-	err := <-trouble
+	err := <-disrupted
 	s.last(t, f.Stats().Rerouted)
 	switch {
 	case ctx.Err() != nil:
-		return errors.Join(errors.New("interrupted"), t.check())
+		return errors.Join(errInterrupted, t.check())
 	case err != nil:
 		return err
 	}
@@ -196,7 +219,7 @@ func startNATS() (stop func(), url string, err error) {
 	}
 	if !n.ReadyForConnections(time.Minute) {
 		stop()
-		return nil, "", errors.New("the NATS server does not come up")
+		return nil, "", errors.New("the NATS server did not start within a minute")
 	}
 	return stop, n.ClientURL(), nil
 }

@@ -23,7 +23,7 @@ var (
 	account = regexp.MustCompile(`^sent (\d+) = ok (\d+)((?: \+ [a-z_ ]+ \d+)*)  \(.*p50 .*, p99 .* s\)$`)
 	failure = regexp.MustCompile(` \+ ([a-z_ ]+) (\d+)`)
 	live    = regexp.MustCompile(`^ *\d+\.\ds +\d+ of 3000 +\d+ calls/s  .*errors: .*  p50 \S+  p99 \S+$`)
-	begun   = regexp.MustCompile(`^worker-\d is there, process (\d+)$`)
+	begun   = regexp.MustCompile(`^worker-\d is ready, process (\d+)$`)
 )
 
 // addsUp reads the last line, and returns the errors by code.
@@ -55,13 +55,13 @@ func TestEveryCallIsAccountedFor(t *testing.T) {
 		assert.Regexp(t, live, line)
 	}
 	assert.NotContains(t, r.Stdout, "\x1b", "no colours in a pipe")
-	assert.Contains(t, r.Stderr, "worker-2 was killed\nworker-2 is there")
+	assert.Contains(t, r.Stderr, "worker-2 was killed\nworker-2 is ready")
 	assert.Equal(t, 5, strings.Count(r.Stderr, "\n"), r.Stderr)
 	assert.Zero(t, r.Status)
 	assert.Empty(t, alive(workers(t, r.Stderr)))
 }
 
-// Whoever stops it, and however, the workers go too.
+// However the program ends, its workers end too.
 func TestNoWorkerIsLeft(t *testing.T) {
 	t.Parallel()
 	binary := program.Build(t)
@@ -96,6 +96,28 @@ func TestNoWorkerIsLeft(t *testing.T) {
 	}
 }
 
+// A start that is interrupted leaves no workers either, and the error says what it was.
+func TestInterruptedWhileStarting(t *testing.T) {
+	t.Parallel()
+	c := exec.Command(program.Build(t), "-workers", "8", "-calls", "1000000")
+	stderr, err := c.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, c.Start())
+	lines := bufio.NewScanner(stderr)
+	require.True(t, lines.Scan(), "the first worker")
+	require.NoError(t, c.Process.Signal(os.Interrupt))
+	all := lines.Text() + "\n"
+	for lines.Scan() {
+		all += lines.Text() + "\n"
+	}
+	require.Error(t, c.Wait())
+	assert.True(t, strings.HasSuffix(all, "fleet: interrupted\n"), all)
+	assert.NotContains(t, all, "context canceled")
+	pids := workers(t, all)
+	require.NotEmpty(t, pids)
+	require.Eventually(t, func() bool { return len(alive(pids)) == 0 }, 10*time.Second, 10*time.Millisecond, "processes are left")
+}
+
 func TestWhatCannotBe(t *testing.T) {
 	t.Parallel()
 	binary := program.Build(t)
@@ -106,7 +128,9 @@ func TestWhatCannotBe(t *testing.T) {
 		"no broker there": {[]string{"nats://127.0.0.1:1"}, "fleet: open broker nats://127.0.0.1:1: "},
 		"unknown scheme":  {[]string{"pigeon://home"}, `fleet: open broker pigeon://home: unknown scheme; there are amqp, `},
 		"one process":     {[]string{"memory://"}, "fleet: memory stays in one process"},
-		"no calls":        {[]string{"-calls", "0"}, "fleet: calls, callers and workers have to be at least 1"},
+		"no calls":        {[]string{"-calls", "0"}, "fleet: -calls 0: has to be from 1 to 10000000"},
+		"no callers":      {[]string{"-callers", "-1"}, "fleet: -callers -1: has to be from 1 to 10000"},
+		"many workers":    {[]string{"-workers", "33"}, "fleet: -workers 33: has to be from 1 to 32"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

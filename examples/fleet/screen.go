@@ -14,15 +14,15 @@ import (
 	"golang.org/x/term"
 )
 
-// screen writes what people see: a line that tells how it goes, and notes.
+// screen writes a line that shows the progress, and notes.
 type screen struct {
 	width  func() int // of the terminal; nil if out is none
 	colour bool
 
-	mu   sync.Mutex // also of what is written
+	mu   sync.Mutex // held for each write to out and err
 	out  io.Writer
 	err  io.Writer
-	live bool // guarded by mu: the cursor is in a line that is to be written over
+	live bool // guarded by mu: the cursor is in a line that will be overwritten
 }
 
 func openScreen(out, err *os.File) *screen {
@@ -39,7 +39,7 @@ func openScreen(out, err *os.File) *screen {
 	return s
 }
 
-// log is for what leat has to say: problems only.
+// log returns a logger for leat that shows errors only.
 func (s *screen) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(noteWriter{s}, &slog.HandlerOptions{Level: slog.LevelError}))
 }
@@ -67,7 +67,7 @@ func (s *screen) clear() {
 	}
 }
 
-// follow shows how it goes until ended is closed.
+// follow shows the progress until ended is closed.
 func (s *screen) follow(t *tally, ended <-chan struct{}) {
 	every := time.Second
 	if s.width != nil {
@@ -107,7 +107,7 @@ func (s *screen) show(now, past account, calls int) {
 	s.live = true
 }
 
-// progress says how it goes, at length first and then in fewer and fewer words.
+// progress words the progress, at length first and then in fewer and fewer words.
 func progress(now, past account, calls int) []string {
 	rate := 0.0
 	if took := (now.at - past.at).Seconds(); took > 0 {

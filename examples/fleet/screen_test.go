@@ -61,7 +61,7 @@ func TestNoControlCodesInAPipe(t *testing.T) {
 	s := &screen{out: &out, err: &err}
 	tally := newTally(2)
 	s.show(halfway, earlier, 10_000)
-	s.note("worker-1 is there")
+	s.note("worker-1 is ready")
 	tally.next()
 	tally.end("worker-1", time.Millisecond, nil)
 	s.last(tally, 0)

@@ -23,11 +23,14 @@ type tally struct {
 	answered map[string]int  // guarded by mu: by worker
 	failed   map[string]int  // guarded by mu: by code
 	took     []time.Duration // guarded by mu: of each call that was answered
-	news     chan struct{}   // guarded by mu: closed and replaced when a call has ended
+	changed  chan struct{}   // guarded by mu: closed and replaced when a call has ended
 }
 
 func newTally(calls int) *tally {
-	return &tally{calls: calls, began: time.Now(), answered: make(map[string]int), failed: make(map[string]int), news: make(chan struct{})}
+	return &tally{
+		calls: calls, began: time.Now(), changed: make(chan struct{}),
+		answered: make(map[string]int), failed: make(map[string]int),
+	}
 }
 
 // next reports whether there is a call to make, and counts it as sent.
@@ -54,21 +57,21 @@ func (t *tally) end(worker string, took time.Duration, err error) {
 		t.answered[worker]++
 		t.took = append(t.took, took)
 	}
-	close(t.news)
-	t.news = make(chan struct{})
+	close(t.changed)
+	t.changed = make(chan struct{})
 }
 
 // reach waits until that part of the calls has ended. False if ctx ends before.
 func (t *tally) reach(ctx context.Context, part, of int) bool {
 	for {
 		t.mu.Lock()
-		reached, news := t.ended*of >= t.calls*part, t.news
+		reached, changed := t.ended*of >= t.calls*part, t.changed
 		t.mu.Unlock()
 		if reached {
 			return true
 		}
 		select {
-		case <-news:
+		case <-changed:
 		case <-ctx.Done():
 			return false
 		}
@@ -112,12 +115,12 @@ func (a account) quantile(percent int) time.Duration {
 func (t *tally) check() error {
 	a := t.take(0)
 	if ok, failed := sum(a.answered), sum(a.failed); ok+failed != a.sent {
-		return fmt.Errorf("it does not add up: %d calls were sent, %d were answered and %d failed", a.sent, ok, failed)
+		return fmt.Errorf("%d calls were sent, but %d were answered and %d failed", a.sent, ok, failed)
 	}
 	return nil
 }
 
-// callAll makes the calls, and returns when all have ended. When ctx does, it begins no more.
+// callAll makes the calls, and returns when all have ended. After ctx it begins no more.
 func callAll(ctx context.Context, o options, r *commands.Registry, t *tally) {
 	var callers sync.WaitGroup
 	for range o.callers {
@@ -134,7 +137,7 @@ func callAll(ctx context.Context, o options, r *commands.Registry, t *tally) {
 				began := time.Now()
 				got, err := commands.Execute(ctx, r, command, request{n})
 				if err == nil && got.Number != n {
-					err = fmt.Errorf("answer to another call")
+					err = errors.New("reply to another call")
 				}
 				t.end(got.Worker, time.Since(began), err)
 			}

@@ -19,9 +19,9 @@ type reply struct {
 }
 
 var (
-	// An order must not be placed twice: when its worker dies, the caller is told, and decides.
+	// An order must not be placed twice: when its worker dies, the call fails, and the caller decides.
 	order = commands.Define[request, reply]("shop.order", "Place an order")
-	// A quote may be asked for twice: when its worker dies, another one is asked.
+	// A quote may be asked for twice: when its worker dies, the request is sent to another one.
 	quote = commands.Define[request, reply]("shop.quote", "Ask for a price", commands.Options{Idempotent: true})
 )
 
@@ -31,7 +31,7 @@ func serve(ctx context.Context, r *commands.Registry) error {
 		select {
 		case <-time.After(5*time.Millisecond + rand.N(20*time.Millisecond)): // the work
 			return reply{q.Number, r.ID()}, nil
-		case <-ctx.Done(): // the caller has left, or the worker is leaving
+		case <-ctx.Done(): // the caller has given up, or the worker stops
 			return reply{}, ctx.Err()
 		}
 	}

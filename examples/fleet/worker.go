@@ -15,7 +15,7 @@ import (
 	"github.com/leatbus/leat/pairing"
 )
 
-// work is a worker process. It leaves in good order when its standard input ends, which it does
+// work runs a worker process. It leaves in good order when its standard input ends, which happens
 // however the caller ends.
 func work(url, namespace, id string) (err error) {
 	signal.Ignore(os.Interrupt) // Ctrl-C goes to all processes of the terminal; the caller decides
@@ -47,5 +47,5 @@ func work(url, namespace, id string) (err error) {
 	return fleet.Leave(ctx)
 }
 
-// ready is what a worker says when it can be called.
+// ready is the line that a worker writes when it can be called.
 const ready = "ready"

@@ -1,9 +1,9 @@
 // Migrate: one program, in one process or over a broker. What differs is the line
 // that opens it.
 //
-//	go run ./examples/migrate                                # memory
-//	go run ./examples/migrate -over redis                    # gochannel, nats, redis, amqp, postgres: at its usual address
-//	go run ./examples/migrate -over nats://127.0.0.1:4222    # or where you have it
+//	go run ./examples/migrate                                # in memory
+//	go run ./examples/migrate -over redis                    # at its usual address
+//	go run ./examples/migrate -over nats://127.0.0.1:4222    # or anywhere else
 package main
 
 import (
@@ -33,9 +33,10 @@ var usual = map[string]string{
 
 const about = `usage: go run ./examples/migrate [-over NAME|URL]
 
-One program, in one process or over a broker. What differs is the line that opens it. Known by
-name, at their usual address on this machine: memory, gochannel, nats, redis, amqp, postgres. All
-others, and other addresses, by URL: jetstream://HOST:4222, kafka://HOST:9092, …
+One program, in one process or over a broker. What differs is the line that
+opens it. Known by name, at their usual address on this machine: memory,
+gochannel, nats, redis, amqp, postgres. Others, and other addresses, by URL:
+jetstream://HOST:4222, kafka://HOST:9092, …
 `
 
 type numbers struct {
@@ -45,14 +46,14 @@ type numbers struct {
 
 var (
 	add     = commands.Define[numbers, int]("math.add", "Add two integers")
-	divide  = commands.Define[numbers, int]("math.divide", "Divide the one by the other")
+	divide  = commands.Define[numbers, int]("math.divide", "Divide a by b")
 	divided = events.Define[int]("math.divided")
 )
 
 var quiet = slog.New(slog.DiscardHandler)
 
 func main() {
-	over := flag.String("over", "memory", "a broker's `name` from above, or its URL")
+	over := flag.String("over", "memory", "a broker's `name` from above, or a URL")
 	usage.Parse(about, 0)
 	log.SetFlags(0)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -65,7 +66,7 @@ func main() {
 	b, err := brokers.Open(ctx, url, brokers.Options{Namespace: "leat-examples", Logger: quiet}) // the one line
 	check(err)
 
-	// The rest is the same over all of them. In production, the two registries are in two processes.
+	// The rest is the same over every broker. In production the two registries are in two processes.
 	check(b.Check(ctx))
 	check(run(ctx, b))
 	check(b.Close())
@@ -80,7 +81,7 @@ func run(ctx context.Context, b *brokers.Broker) error {
 	check(commands.Register(ctx, worker, add, func(_ context.Context, n numbers) (int, error) { return n.A + n.B, nil }))
 	check(commands.Register(ctx, worker, divide, func(ctx context.Context, n numbers) (int, error) {
 		if n.B == 0 {
-			return 0, commands.Errorf(commands.InvalidRequest, "nothing is divided by 0")
+			return 0, commands.Errorf(commands.InvalidRequest, "cannot divide by 0")
 		}
 		return n.A / n.B, events.Emit(ctx, worker.Events(), divided, n.A/n.B)
 	}))

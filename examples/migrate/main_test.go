@@ -18,7 +18,7 @@ import (
 const output = `7 + 11 = 18
 42 / 6 = 7
 event: 7
-42 / 0: nothing is divided by 0
+42 / 0: cannot divide by 0
 `
 
 // The program does the same over every broker.
@@ -52,7 +52,7 @@ func TestNoBroker(t *testing.T) {
 	assert.Equal(t, 1, r.Status)
 }
 
-// What has no usual address is told from a URL, and what one looks like.
+// A scheme without a usual address is no URL: the error says what one looks like.
 func TestNoURL(t *testing.T) {
 	t.Parallel()
 	r := program.Run(t, program.Build(t), program.Options{}, "-over", "kafka")
@@ -73,8 +73,9 @@ func embedded(t *testing.T) string {
 	return s.ClientURL()
 }
 
-// at returns the name of a broker, or the URL that the environment gives. It has to be there with LEAT_BROKERS=required, which
-// CI sets; without it the test is skipped: a plain `go test` talks to no server but its own.
+// at returns the name of a broker, or the URL that the environment gives. With LEAT_BROKERS=required,
+// which CI sets, it has to be there; without, the test is skipped: a plain `go test` talks to no
+// server but its own.
 func at(env, name, usual, start string) func(*testing.T) string {
 	return func(t *testing.T) string {
 		if os.Getenv("LEAT_BROKERS") != "required" {

@@ -23,13 +23,14 @@ import (
 
 const about = `usage: go run ./examples/multi-service
 
-Two registries in one process, root and worker, and a prompt on root from which to call commands
-and to watch events of both. At the prompt, help explains. It reads from a pipe too:
+Two registries in one process, root and worker, and a prompt on root from which
+to call commands and to watch events of both. At the prompt, help explains. It
+reads from a pipe too:
 
-  printf 'call math.add {"a":7,"b":11}\nquit\n' | go run ./examples/multi-service
+  printf 'call math.add {"a":7,"b":11}' | go run ./examples/multi-service
 
-Results go to standard output, errors and the log to standard error; over a pipe the exit status
-is 1 if a line failed.`
+Results go to standard output, errors and the log to standard error; over a pipe
+the exit status is 1 if a line failed.`
 
 func main() {
 	usage.Parse(about, 0)

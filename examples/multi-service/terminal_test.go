@@ -17,7 +17,7 @@ import (
 	"github.com/leatbus/leat/examples/internal/program"
 )
 
-// At a terminal it ends in order when it is told to, too.
+// SIGTERM at the prompt ends the program in good order.
 func TestTerminated(t *testing.T) {
 	t.Parallel()
 	c := exec.Command(program.Build(t))

@@ -17,9 +17,10 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
-// Time limits are for what hangs: the examples end within seconds, but for a machine that is busy with other things.
+// Time limits are for what hangs. The examples end within seconds, unless the machine is busy.
 const (
 	timeLimit  = 2 * time.Minute
 	buildLimit = 5 * time.Minute
@@ -44,24 +45,23 @@ func (r Result) Lines() []string {
 }
 
 var built struct {
-	once sync.Once
-	path string // "" if it does not build
-	dir  string // to be removed; written by once
-	said string
+	once    sync.Once
+	path    string // "" if it does not build
+	dir     string // to be removed; written by once
+	failure string // of go build
 }
 
-// Main runs the tests of an example, and removes what Build has built. It ends the process.
-func Main(m *testing.M) { Exit(m.Run()) }
-
-// Exit removes what Build has built, and ends the process with that status: for a TestMain of the example's own.
-func Exit(status int) {
+// Main runs the tests of an example, removes what Build has built, and ends the process.
+func Main(m *testing.M) {
+	status := m.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
 	}
 	os.Exit(status)
 }
 
-// Build compiles the main package in the test's directory, once for all tests, and returns the path of the binary.
+// Build compiles the main package in the test's directory, once for all tests, and returns the path
+// of the binary.
 func Build(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
@@ -69,29 +69,35 @@ func Build(t *testing.T) string {
 		defer cancel()
 		dir, err := os.MkdirTemp("", "leat-example-")
 		if err != nil {
-			built.said = err.Error()
+			built.failure = err.Error()
 			return
 		}
 		path := filepath.Join(dir, "example")
 		out, err := exec.CommandContext(ctx, "go", "build", "-o", path, ".").CombinedOutput()
-		built.dir, built.said = dir, fmt.Sprintf("%v\n%s", err, out)
+		built.dir, built.failure = dir, fmt.Sprintf("%v\n%s", err, out)
 		if err == nil {
 			built.path = path
 		}
 	})
 	if built.path == "" {
-		t.Fatalf("go build: %s", built.said)
+		t.Fatalf("go build: %s", built.failure)
 	}
 	return built.path
 }
 
-// Usage checks what the program does with a command line: help on standard output, and what it does not take is an error.
+// Usage checks that the program prints help of at most 80 columns to standard output, and refuses
+// what it does not take.
 func Usage(t *testing.T, path, name string) {
 	t.Helper()
 	for _, help := range []string{"--help", "-help", "-h"} {
 		r := Run(t, path, Options{}, help)
 		if r.Status != 0 || r.Stderr != "" || !strings.HasPrefix(r.Stdout, "usage: go run ./examples/"+name) {
 			t.Errorf("%s %s: status %d\nstdout: %s\nstderr: %s", name, help, r.Status, r.Stdout, r.Stderr)
+		}
+		for _, line := range r.Lines() {
+			if utf8.RuneCountInString(line) > 80 {
+				t.Errorf("%s %s: more than 80 columns: %s", name, help, line)
+			}
 		}
 	}
 	for _, wrong := range [][]string{{"--nonsense"}, {"-x=1"}, {"one", "two"}} {
