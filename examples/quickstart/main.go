@@ -34,12 +34,12 @@ func main() {
 	must(app.RegisterChannel(ctx, toWorker))
 	<-must(worker.RegisterChannel(ctx, toApp)).Ready()
 
-	// The worker executes the command, and tells everyone.
+	// The worker executes the command, and emits the sum as an event.
 	check(commands.Register(ctx, worker, add, func(ctx context.Context, n numbers) (int, error) {
 		return n.A + n.B, events.Emit(ctx, worker.Events(), added, n.A+n.B)
 	}))
 
-	// The app listens, and calls it without knowing where it lives.
+	// The app listens, and calls the command, wherever it is served.
 	must(events.Listen(app.Events(), added, func(_ context.Context, sum int) { fmt.Println("event:", sum) }))
 	sum := must(commands.Execute(ctx, app, add, numbers{A: 7, B: 11}))
 	check(app.Shutdown(ctx)) // waits for the listener
