@@ -45,8 +45,6 @@ type source struct {
 	probe bool
 	// gate, if set, is what the unmarshaler of this subscription passes; see there.
 	gate *gate
-	// restore, if set, makes of a message what was published, after the adapter has added its own. An error says that it cannot be read.
-	restore func(*message.Message) error
 	// settled, if set, is closed when the adapter has nothing to do with a message any more. Without it
 	// the end of the message's own context says so.
 	settled func() <-chan struct{}

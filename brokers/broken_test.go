@@ -101,7 +101,9 @@ func cabled(t *testing.T, k kind, opts brokers.Options) (b, direct *brokers.Brok
 	require.NoError(t, err)
 	c = newCable(t, u.Host)
 	o := opts
-	o.Namespace = namespace()
+	if o.Namespace == "" {
+		o.Namespace = namespace()
+	}
 	if k.purge != nil {
 		t.Cleanup(func() { k.purge(t, address, o.Namespace) })
 	}
@@ -114,10 +116,6 @@ func eachCabled(t *testing.T, test func(t *testing.T, k kind)) {
 		switch k.name {
 		case "memory", "gochannel", "kafka": // Kafka's clients connect to where the cluster says
 			return
-		case "amqp":
-			if raceDetector {
-				t.Skip("the adapter reconnects with a data race; this runs without the race detector")
-			}
 		}
 		test(t, k)
 	})

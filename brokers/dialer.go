@@ -14,8 +14,9 @@ import (
 type dialer struct {
 	dial    dialFunc
 	mu      sync.Mutex
-	ctx     context.Context // guarded by mu: of Open, while that runs
+	ctx     context.Context // guarded by mu: of Open, while that runs, and then one that refuse ends
 	stop    func() bool     // ends the hold of that
+	cancel  func()          // guarded by mu: ends what is being dialed; nil while Open runs
 	refused bool            // guarded by mu
 	conns   []*trackedConn  // guarded by mu: those that may be open
 }
@@ -71,17 +72,20 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 func (d *dialer) opened() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.ctx = context.Background()
+	d.ctx, d.cancel = context.WithCancel(context.Background())
 	held := d.stop()
 	d.refused = d.refused || !held
 	return held
 }
 
-// refuse lets nothing more be dialed.
+// refuse lets nothing more be dialed, and ends what is being dialed.
 func (d *dialer) refuse() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.refused = true
+	if d.cancel != nil {
+		d.cancel()
+	}
 }
 
 // close ends what is open.

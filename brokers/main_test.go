@@ -23,9 +23,7 @@ func TestMain(m *testing.M) {
 	slog.SetDefault(silent)
 	// sarama's metrics have one goroutine for the process, which nothing ends.
 	metrics := goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick")
-	// Of the RabbitMQ adapter's connections each that is closed while it tries to reconnect leaves one, which waits for ever.
-	reconnecting := goleak.IgnoreTopFunction("github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp.(*ConnectionWrapper).handleConnectionClose")
 	// A group of the Kafka fake lives until the next one of its name.
 	groups := goleak.IgnoreTopFunction("github.com/twmb/franz-go/pkg/kfake.(*group).manage")
-	goleak.VerifyTestMain(m, metrics, reconnecting, groups)
+	goleak.VerifyTestMain(m, metrics, groups)
 }

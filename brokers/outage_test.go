@@ -49,9 +49,6 @@ func restarts(t *testing.T, test func(t *testing.T, server *private, a, b *broke
 func withServer(t *testing.T, name string, begin func(testing.TB) *private, test func(t *testing.T, server *private)) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
-		if name == "amqp" && raceDetector {
-			t.Skip("Watermill's adapter replaces a channel when it reconnects, and reads it without a lock: run this without -race")
-		}
 		test(t, begin(t))
 	})
 }

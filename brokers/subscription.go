@@ -273,14 +273,6 @@ func (s *subscription) ours(m *message.Message) bool {
 		m.Ack()
 		return true
 	}
-	if s.src.restore == nil {
-		return false
-	}
-	if err := s.src.restore(m); err != nil {
-		s.broker.skip(s.topic, err.Error())
-		m.Ack()
-		return true
-	}
 	return false
 }
 
