@@ -53,6 +53,12 @@ func (b *Bus) Drain(ctx context.Context) error {
 	}
 	withdrawing.Wait()
 	b.work.draining.Store(true)
+	return b.AwaitIdle(ctx)
+}
+
+// AwaitIdle waits until no work is left, or for ctx, after Drain was called: what running work has caused elsewhere may have
+// brought more since.
+func (b *Bus) AwaitIdle(ctx context.Context) error {
 	defer b.work.wake() // others may drain too, and there is one wake-up for all
 	for b.work.n.Load() > 0 {
 		select {

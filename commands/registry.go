@@ -214,25 +214,8 @@ func (r *Registry) Link(channel string) *bus.Link { return r.bus.Link(channel) }
 // registry is waited for until RequestTTL after it came, and then ends with
 // Timeout. When ctx ends first Shutdown cancels what is left and returns an
 // error that says how much. Called from a handler it waits for that handler,
-// and so for ctx.
-func (r *Registry) Shutdown(ctx context.Context) error {
-	r.leaving.Store(true)
-	r.mu.Lock()
-	peers := slices.Collect(maps.Values(r.peers))
-	r.mu.Unlock()
-	for _, p := range peers {
-		p.sweep()
-	}
-	err := r.bus.Drain(ctx)
-	if err != nil {
-		s := r.Stats()
-		err = fmt.Errorf("shutdown: %w; without an answer: %d requests from peers, %d to peers", err, s.Serving, s.Pending)
-	}
-	if cerr := r.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}
+// and so for ctx. For several registries of one process see [ShutdownAll].
+func (r *Registry) Shutdown(ctx context.Context) error { return ShutdownAll(ctx, r) }
 
 // Close closes all channels: calls that wait fail, handlers that serve other
 // registries are cancelled and not waited for. Everything after it returns an
