@@ -33,18 +33,20 @@ func ShutdownAll(ctx context.Context, registries ...*Registry) error {
 	return errors.Join(errs...)
 }
 
-// rested waits until what the registries have emitted for each other is handled, and no work is left. False if that has made them
-// emit again. Errors go into errs.
+// rested waits until the events of the registries have taken one hop more and are handled, and no work is left. False if any has
+// moved, or was emitted, meanwhile. Errors go into errs.
 func rested(ctx context.Context, registries []*Registry, errs []error) bool {
-	before := emitted(registries)
+	before := moved(registries)
 	each(registries, func(r *Registry) error { return r.hub.Flush(ctx) }) // a link that has closed has nothing to wait for
 	copy(errs, each(registries, func(r *Registry) error { return r.unfinished(r.bus.AwaitIdle(ctx)) }))
-	return emitted(registries) == before
+	return moved(registries) == before
 }
 
-func emitted(registries []*Registry) (n uint64) {
+// moved counts how often an event has entered one of the registries.
+func moved(registries []*Registry) (n uint64) {
 	for _, r := range registries {
-		n += r.hub.Stats().Emitted
+		s := r.hub.Stats()
+		n += s.Emitted + s.Received
 	}
 	return n
 }

@@ -11,21 +11,7 @@ import (
 	"github.com/leatbus/leat/commands"
 )
 
-// snippet: shutdown-tree
-
-// shutdown ends registries of one process in the order in which they call each other: callers first.
-func shutdown(ctx context.Context, callersFirst ...*commands.Registry) error {
-	for _, r := range callersFirst {
-		if err := r.Shutdown(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// end snippet
-
-// A handler that runs while its registry shuts down may still call the registries that have their turn later.
+// A handler that runs while its registry shuts down may still call the others.
 func TestShutdownOfATree(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
@@ -50,7 +36,12 @@ func TestShutdownOfATree(t *testing.T) {
 	}()
 	<-running
 	ended := make(chan error, 1)
-	go func() { ended <- shutdown(ctx, app, root) }()
+	go func() {
+		// snippet: shutdown-tree
+		err := commands.ShutdownAll(ctx, app, root) // one ctx for all, in any order
+		// end snippet
+		ended <- err
+	}()
 	close(proceed)
 	assert.Equal(t, "Ada", (<-called).Name)
 	require.NoError(t, <-ended)
