@@ -27,8 +27,8 @@ const PromiseStorage pairing.Promise = "storage"
 // a second or two, and leaves the topic to be trimmed like any other (on Kafka: behind).
 func (b *Broker) Check(ctx context.Context) error {
 	o := pairing.CheckOptions{Topic: b.Topic("check." + uuid.NewString())}
-	if limit := b.maxPayload(); limit > 0 {
-		o.Bytes = min(limit, 1<<20)
+	if limit := b.maxBytes(o.Topic); limit > 0 {
+		o.Bytes = min(max(limit-metadataRoom, limit/2), 1<<20)
 	}
 	found := new(pairing.CheckError)
 	if err := pairing.Check(ctx, b.Publisher(), b.Subscriber(), o); err != nil && !errors.As(err, &found) {
@@ -51,3 +51,6 @@ func (b *Broker) Check(ctx context.Context) error {
 type suspicious interface {
 	suspect(ctx context.Context) []pairing.BrokenPromise
 }
+
+// metadataRoom is what metadata may take of a message, in bytes.
+const metadataRoom = 32 << 10

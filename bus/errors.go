@@ -21,7 +21,8 @@ var (
 	ErrInvalidKeys = mac.ErrKeys
 	// ErrFull: the outbound queue of the link has no room.
 	ErrFull = errors.New("outbound queue is full")
-	// ErrTooLarge: a message exceeds Options.MaxMessageBytes, or a name in it MaxIDBytes.
+	// ErrTooLarge: a message exceeds Options.MaxMessageBytes, or a name in it MaxIDBytes, or it is more than the transport
+	// takes: see SizedPublisher.
 	ErrTooLarge = errors.New("message is too large")
 	// ErrNotConnected: no link is attached under that channel ID.
 	ErrNotConnected = errors.New("not connected")

@@ -24,6 +24,8 @@ type Link struct {
 	codec   Codec
 	parcels ParcelPublisher  // the publisher, where parcels are sent; else nil
 	direct  DirectPublisher  // the same, where pumps may use it; else nil
+	sizer   EnvelopeSizer    // the same, where it knows how large messages become; else nil
+	sized   SizedPublisher   // the publisher, where it knows how large messages may be; else nil
 	seen    *dedupe.TTLStore // IDs of requests received
 	log     *slog.Logger
 	made    time.Time
@@ -96,6 +98,7 @@ func newLink(b *Bus, ch *Channel, keys *mac.Keys) *Link {
 		l.parcels = p
 		l.direct, _ = p.(DirectPublisher)
 	}
+	l.sizes()
 	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.subCtx, l.subCancel = context.WithCancel(context.Background())
 	l.inbound = b.inbound(l)

@@ -89,7 +89,7 @@ func (l *Link) marshal(e *Envelope) (m *message.Message, err error) {
 	limit := l.bus.opts.MaxMessageBytes
 	e.trim(limit)
 	if l.parcels != nil {
-		if e.Value != nil && e.Size() > limit {
+		if e.Value != nil && (e.Size() > limit || l.sizer != nil && l.fits(e, nil, 0) != nil) { // its size is a bound
 			e.encode()
 		}
 		return pack(e)
@@ -220,6 +220,9 @@ func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
 	n, limit := l.weight(e, m), l.bus.opts.MaxMessageBytes
 	if n > limit {
 		return outItem{}, tooLarge("", n, limit)
+	}
+	if err := l.fits(e, m, n); err != nil {
+		return outItem{}, err
 	}
 	it := outItem{msg: m, typ: e.Type, id: e.ID, size: n + itemOverhead, free: e.Free, after: e.after}
 	switch e.Type {

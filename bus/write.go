@@ -66,9 +66,30 @@ func (l *Link) unsent(it *outItem, err error) {
 	if !errors.Is(err, errDiscarded) {
 		l.log.Warn("message not published", "type", string(it.typ), "id", it.id, "error", err)
 	}
+	if errors.Is(err, ErrTooLarge) {
+		l.replace(it, err)
+	}
 	for _, r := range l.layers {
 		r.Unsent(it.typ, it.id, err)
 	}
+}
+
+// replace answers in place of an answer that the transport does not take, and never will.
+func (l *Link) replace(it *outItem, err error) {
+	if it.typ != ExecuteResponse && it.typ != RegisterResponse {
+		return
+	}
+	e := Envelope{Type: it.typ}
+	if sent := carried(it.msg); sent != nil {
+		e.Thread = sent.Thread
+	} else {
+		e.Thread = l.head(it.msg, true).Thread
+	}
+	if e.Thread == "" || it.size <= smallMessage { // else it may be the replacement
+		return
+	}
+	e.Fault = &Fault{Code: "internal_error", Message: "the reply could not be sent: " + err.Error()}
+	_ = l.Send(e) // refused: closing, or full, which is counted
 }
 
 func (l *Link) tryPublish(it *outItem) (err error) {

@@ -11,7 +11,8 @@ import (
 func (p *peer) list(thread string) {
 	p.turn.Lock() // else a withdrawal could overtake a list that has the command
 	defer p.turn.Unlock()
-	limit := p.r.bus.Options().MaxMessageBytes - listOverhead - len(thread)
+	limit := p.link.MaxBytes()
+	limit -= min(limit/2, listOverhead+len(thread))
 	var parts []bus.Envelope
 	for _, list := range alike(p.r.public()) {
 		for _, body := range split(list, limit) {

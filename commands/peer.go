@@ -95,12 +95,17 @@ func (p *peer) Receive(d *bus.Delivery) bool {
 }
 
 // Unsent settles a request that could not be published. An answer that is
-// lost leaves the peer to its timeout: it was logged and counted.
+// lost leaves the peer to its timeout, unless it was too large: it was logged and counted.
 func (p *peer) Unsent(t bus.Type, id string, err error) {
 	if t != bus.ExecuteRequest && t != bus.RegisterRequest {
 		return
 	}
-	if ex := p.out.take(id); ex != nil {
+	ex := p.out.take(id)
+	switch {
+	case ex == nil:
+	case errors.Is(err, bus.ErrTooLarge):
+		ex.owner.settle(outcome{err: sendFailure(ex.command, p, err)})
+	default:
 		ex.owner.settle(outcome{err: disconnected(ex.command, p.link.ID(), err)})
 	}
 }

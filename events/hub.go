@@ -116,8 +116,8 @@ func isPrivate(id string) bool { return strings.HasPrefix(id, "_") }
 // The caller of a handler gets the events that the handler has emitted before its reply. A handler that emits on another
 // goroutine has to use its ctx, or one derived from it.
 //
-// Errors: [ErrClosed], ctx.Err(), or what is wrong with id or payload; then
-// no listener gets the event.
+// Errors: [ErrClosed], ctx.Err(), an error that wraps bus.ErrTooLarge where one of the links cannot carry it, or what is wrong
+// with id or payload; then no listener gets the event.
 func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) (err error) {
 	defer h.emitPanicked(id, &err)
 	if err := checkID(id); err != nil {
@@ -172,6 +172,9 @@ func (h *Hub) emit(ctx context.Context, id string, content payload.Content) erro
 	}
 	ev.measure()
 	h.prepare(ev)
+	if err := h.fits(ev); err != nil {
+		return fmt.Errorf("emit %q: %w", id, err)
+	}
 	var patience emitPatience
 	for {
 		taken, err := h.take(self, ev, &patience)
@@ -202,6 +205,26 @@ func (h *Hub) prepare(ev *event) {
 			return
 		}
 	}
+}
+
+// fits refuses an event that one of the links cannot carry: nobody gets it then.
+func (h *Hub) fits(ev *event) error {
+	if isPrivate(ev.name) {
+		return nil
+	}
+	for _, l := range h.bus.Links() {
+		if !l.Sized() {
+			continue
+		}
+		e := bus.Envelope{ID: ev.id, Type: bus.Event, Name: ev.name, Body: ev.content.Body, Value: ev.content.Value, Metadata: ev.metadata, Checked: true}
+		if !l.Parcels() {
+			e.Body, e.Value = ev.json(), nil
+		}
+		if err := l.Fits(&e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // take queues an event everywhere, unless there is no room where the emitter waits for it.

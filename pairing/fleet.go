@@ -37,8 +37,9 @@ type Fleet struct {
 	opts        FleetOptions
 	pub         message.Publisher
 	sub         message.Subscriber
-	prompt      publishing // of pub, if it has one that never waits; else nil
-	keys        *mac.Keys  // nil: messages are not signed
+	prompt      publishing         // of pub, if it has one that never waits; else nil
+	sized       bus.SizedPublisher // pub, if it knows what the broker takes; else nil
+	keys        *mac.Keys          // nil: messages are not signed
 	log         *slog.Logger
 	self        process
 	names       names
@@ -129,6 +130,7 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 	if p, ok := pub.(promptPublisher); ok {
 		f.prompt = p.PublishAtOnce
 	}
+	f.sized, _ = pub.(bus.SizedPublisher)
 	topics := []string{f.names.inbox, f.names.discovery, f.names.events}
 	if topics[0] == topics[1] || topics[1] == topics[2] || topics[2] == topics[0] {
 		f.cancel()

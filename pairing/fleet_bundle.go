@@ -198,8 +198,8 @@ func sizeOfEnvelope(e *bus.Envelope) int {
 // bundles makes messages of letters to one inbox, in order, and none that the broker does not take.
 func (f *Fleet) bundles(topic string, items []outItem) ([]*message.Message, error) {
 	limit := maxBundle
-	if o := f.opts.MaxMessageBytes; o > 0 && o < maxBundle {
-		limit = o
+	if most := f.maxBytes(topic); most > 0 {
+		limit = min(limit, most)
 	}
 	if f.keys == nil {
 		return bundles(items, limit, false), nil

@@ -1,6 +1,7 @@
 package pairing
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -45,11 +46,6 @@ func unexecuted(f *bus.Fault) bool {
 // full. It is called by the link's writer.
 func (f *Fleet) request(e *bus.Envelope) error {
 	c := f.newCall(e)
-	if n := f.oversized(e); n > 0 {
-		f.refuse(e.ID, &bus.Fault{Code: codeInvalid,
-			Message: fmt.Sprintf("the request has %d bytes, the fleet's limit is %d", n, f.opts.MaxMessageBytes)})
-		return nil
-	}
 	begin := f.begin
 	if f.outlives(e) {
 		begin = f.beginDurable
@@ -75,9 +71,6 @@ func (f *Fleet) request(e *bus.Envelope) error {
 
 // tryRequest is request where it need not wait, and nothing has to be told to the registry, whose pump may be calling.
 func (f *Fleet) tryRequest(e *bus.Envelope) bool {
-	if f.oversized(e) > 0 {
-		return false
-	}
 	c := f.newCall(e)
 	f.mu.Lock()
 	var to *member
@@ -100,21 +93,6 @@ func (f *Fleet) tryRequest(e *bus.Envelope) bool {
 
 func (f *Fleet) newCall(e *bus.Envelope) *call {
 	return &call{letter: letter{process: f.self, envelope: *e}, deadline: time.Now().Add(orDefault(e.Deadline, f.opts.RequestTTL))}
-}
-
-// oversized returns how long the message of a request or reply is if the broker does not take it, else 0.
-func (f *Fleet) oversized(e *bus.Envelope) int {
-	if f.opts.MaxMessageBytes == 0 {
-		return 0
-	}
-	signature := 0
-	if f.keys != nil {
-		signature = signedSize
-	}
-	if n := signature + headSize + len(f.self.id) + 2*len(f.self.session) + sizeOfEnvelope(e); n > f.opts.MaxMessageBytes {
-		return n
-	}
-	return 0
 }
 
 // begin picks a process and sends the call there, or answers it. It returns what to wait for if there is no room.
@@ -145,9 +123,6 @@ func response(thread string, fault *bus.Fault) bus.Envelope {
 	return bus.Envelope{Type: bus.ExecuteResponse, Thread: thread, Fault: fault}
 }
 
-// refuse answers a request of the registry's.
-func (f *Fleet) refuse(id string, fault *bus.Fault) { f.hand(response(id, fault)) }
-
 // send gives the call to the member that the item goes to. f.mu is held.
 func (f *Fleet) send(c *call, it outItem, fx *effects) {
 	to := it.to
@@ -169,8 +144,15 @@ func (f *Fleet) send(c *call, it outItem, fx *effects) {
 }
 
 // lose ends a call that could not be sent. f.mu is held.
-func (f *Fleet) lose(c *call, fx *effects) {
+func (f *Fleet) lose(c *call, fx *effects) { f.loseTo(nil, c, fx) }
+
+// loseTo is lose for what the broker has refused. f.mu is held.
+func (f *Fleet) loseTo(err error, c *call, fx *effects) {
 	f.count.lost.Add(1)
+	if errors.Is(err, bus.ErrTooLarge) {
+		f.settle(c, response(c.letter.envelope.ID, &bus.Fault{Code: codeInvalid, Message: "the request could not be sent: " + err.Error()}), fx)
+		return
+	}
 	fault := disconnected(f.opts.Channel)
 	if c.to == nil {
 		fault.Message = fmt.Sprintf("channel %q: the request could not be put into its queue", f.opts.Channel)
@@ -277,7 +259,7 @@ func (f *Fleet) unsent(topic string, items []outItem, err error) {
 	f.update(func(fx *effects) {
 		for _, it := range items {
 			if c := it.call; c != nil && c.to == it.to && f.calls[c.letter.envelope.ID] == c {
-				f.lose(c, fx)
+				f.loseTo(err, c, fx)
 			}
 		}
 	})

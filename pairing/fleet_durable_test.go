@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
 )
@@ -550,4 +551,37 @@ func TestDurableCallTakesNoKey(t *testing.T) {
 		require.Equal(t, 3, sum)
 	}
 	require.Equal(t, 2, d.queued(), "what was refused went into no queue")
+}
+
+// TestDurableTooLarge: a request that the queue does not take is refused at once, and a reply that the caller's inbox does not take is
+// an error at once; neither is executed again and again.
+func TestDurableTooLarge(t *testing.T) {
+	t.Parallel()
+	d := newDepot()
+	d.refuse = func(_ string, m *message.Message) error {
+		if len(m.Payload) > 4096 {
+			return fmt.Errorf("depot: %w: %d bytes", bus.ErrTooLarge, len(m.Payload))
+		}
+		return nil
+	}
+	grow := commands.Define[string, string]("job.grow", "", durable)
+	caller, w := d.site(t, "caller"), d.site(t, "w")
+	var runs atomic.Int64
+	require.NoError(t, commands.Register(t.Context(), w.Registry, grow, func(_ context.Context, s string) (string, error) {
+		runs.Add(1)
+		return strings.Repeat(s, 1000), nil
+	}))
+	caller.can(t, "job.grow")
+	began := time.Now()
+	_, err := commands.Execute(t.Context(), caller.Registry, grow, strings.Repeat("x", 5000))
+	require.ErrorIs(t, err, commands.ErrInvalidRequest)
+	require.ErrorContains(t, err, "bytes")
+	_, err = commands.Execute(t.Context(), caller.Registry, grow, "too large")
+	require.ErrorIs(t, err, commands.ErrInternal)
+	require.ErrorContains(t, err, "bytes")
+	require.Less(t, time.Since(began), 2*time.Second, "nothing was tried for a lease")
+	got, err := commands.Execute(t.Context(), caller.Registry, grow, "x")
+	require.NoError(t, err)
+	require.Len(t, got, 1000)
+	require.EqualValues(t, 2, runs.Load())
 }

@@ -63,9 +63,10 @@ type FleetOptions struct {
 	// MaxQueues bounds the durable commands for which this process ever has a queue made, those of its registry's peers
 	// included: one more is refused. Brokers keep queues, so that one is never given back. Default 256.
 	MaxQueues int
-	// MaxMessageBytes bounds the payload of a message with a request or reply, its metadata and some 250 bytes of the fleet's own
+	// MaxMessageBytes bounds a message with a request, a reply or an event, its metadata and some 250 bytes of the fleet's own
 	// included, where the broker takes less than the registry does: a larger request fails as invalid, a larger reply as an
-	// internal error. Default 0: the registry's own bound only.
+	// internal error, and a larger event is an error of Emit. Where the publisher knows what the broker takes (bus.SizedPublisher), that
+	// counts if it is less. Default 0: the registry's own bound, and the publisher's.
 	MaxMessageBytes int
 	// CloseTimeout bounds how long Close waits for what is queued to be published, and then for the publisher and
 	// subscriber to end. Default 5 s.

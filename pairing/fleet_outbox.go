@@ -1,6 +1,7 @@
 package pairing
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/bus"
 )
 
 // outbox is the bounded queue in front of one topic, and the goroutine that publishes what is in it: in order, and
@@ -315,6 +318,9 @@ func (o *outbox) deliver(items []outItem) {
 		o.out(items)
 		return
 	}
+	if errors.Is(err, bus.ErrTooLarge) {
+		items, err = o.sift(items)
+	}
 	since := time.Now()
 	for tries := 1; len(items) > 0; tries++ {
 		if time.Since(since) > o.fleet.opts.Lease || !o.pause(tries) {
@@ -323,6 +329,11 @@ func (o *outbox) deliver(items []outItem) {
 		}
 		for len(items) > 0 {
 			if err = o.publish(items[:1], o.fleet.pub.Publish); err != nil {
+				if errors.Is(err, bus.ErrTooLarge) {
+					o.give(items[:1], err)
+					items = items[1:]
+					continue
+				}
 				break
 			}
 			o.out(items[:1])
@@ -332,6 +343,23 @@ func (o *outbox) deliver(items []outItem) {
 			tries, since = 0, time.Now()
 		}
 	}
+}
+
+// sift publishes the items one by one, and gives up those that are too large for the broker, at once. It returns what is left where
+// something else is wrong.
+func (o *outbox) sift(items []outItem) (left []outItem, err error) {
+	for len(items) > 0 {
+		switch err = o.publish(items[:1], o.fleet.pub.Publish); {
+		case err == nil:
+			o.out(items[:1])
+		case errors.Is(err, bus.ErrTooLarge):
+			o.give(items[:1], err)
+		default:
+			return items, err
+		}
+		items = items[1:]
+	}
+	return nil, nil
 }
 
 // unblock gives up the first of items, which was refused, if the broker takes the one behind it, and still not the

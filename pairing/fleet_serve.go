@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/leatbus/leat/bus"
@@ -106,11 +105,6 @@ func (f *Fleet) settleIdle() {
 // reply sends the registry's answer to whoever has asked. It is called by the link's writer, and waits where that
 // one's outbox is full.
 func (f *Fleet) reply(e *bus.Envelope) error {
-	if n := f.oversized(e); n > 0 {
-		e.Fault = &bus.Fault{Code: codeInternal,
-			Message: fmt.Sprintf("the reply has %d bytes, the fleet's limit is %d", n, f.opts.MaxMessageBytes)}
-		e.Body, e.Metadata = nil, nil
-	}
 	if f.worked(e) {
 		return nil
 	}
@@ -145,9 +139,6 @@ func (f *Fleet) sendReply(s *served, e *bus.Envelope, helped bool) {
 
 // tryReply is reply where it need not wait.
 func (f *Fleet) tryReply(e *bus.Envelope) bool {
-	if f.oversized(e) > 0 {
-		return false
-	}
 	f.mu.Lock()
 	s := f.serving[e.Thread]
 	if s == nil || !s.caller.box.has(itemAnswer) {
