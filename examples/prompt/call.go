@@ -45,7 +45,13 @@ func (s *session) call(ctx context.Context, arguments string) error {
 	if result == nil {
 		result = json.RawMessage("(no result)")
 	}
-	_, err = fmt.Fprintf(s.out, "%s\n", result)
+	lines := strings.Split(string(result), "\n")
+	for i, line := range lines {
+		if s.out.terminal != nil {
+			lines[i] = printable(line)
+		}
+	}
+	_, err = fmt.Fprintln(s.out, strings.Join(lines, "\n"))
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -115,7 +116,8 @@ func commonPrefix(words []string) string {
 	prefix := words[0]
 	for _, w := range words[1:] {
 		for !strings.HasPrefix(w, prefix) {
-			prefix = prefix[:len(prefix)-1]
+			_, size := utf8.DecodeLastRuneInString(prefix)
+			prefix = prefix[:len(prefix)-size]
 		}
 	}
 	return prefix

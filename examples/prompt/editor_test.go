@@ -80,7 +80,7 @@ func typed(t *testing.T, keys string, q question) ([]string, error) {
 func TestEditor(t *testing.T) {
 	t.Parallel()
 	words := func(line string) []string {
-		return starting(line, []string{"list", "listen", "call math.add", "call math.sub"})
+		return starting(line, []string{"list", "listen", "call math.add", "call math.sub", "emit é", "emit è"})
 	}
 	for name, test := range map[string]struct {
 		keys  string
@@ -100,6 +100,7 @@ func TestEditor(t *testing.T) {
 		"history has no blank ones": {"one\r\r  \r\x1b[A\r", []string{"one", "", "  ", "one"}},
 		"tab completes":             {"liste\t>\r", []string{"listen >"}},
 		"tab goes as far as it can": {"ca\ts\t\r", []string{"call math.sub "}},
+		"tab cuts no character":     {"em\té\t\r", []string{"emit é "}},
 		"tab shows the rest":        {"list\t\r", []string{"list"}},
 		"tab knows nothing":         {"x\ty\r", []string{"xy"}},
 		"tab in a line":             {"> b\x01liste\t\r", []string{"listen > b"}},

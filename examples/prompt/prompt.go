@@ -11,12 +11,12 @@
 //
 // # Terminals
 //
-// Where Options.In and Options.Out are both a terminal, and TERM is not dumb, lines are edited:
-// there are a history of 500 lines, and Tab, which completes words and IDs and inserts an example of
-// a request. Events and the log appear above the line being edited. Ctrl-C gives up the line or
-// the running call, Ctrl-D on an empty line ends Run. A call without a request asks for each field.
-// Output is coloured on a terminal, unless NO_COLOR is set. A character that is two columns wide is
-// edited as if it were one.
+// Where Options.In and Options.Out are both a terminal, and TERM is not dumb, lines are edited, with
+// a history of 500 lines. Tab completes words and IDs, and inserts an example of a request. Events
+// and the log appear above the line being edited. Ctrl-C gives up the line or the running call,
+// Ctrl-D on an empty line ends Run. A call without a request asks for each field. Output is coloured,
+// unless NO_COLOR is set, and harmless: what a terminal would not print is shown as a dot. A
+// character that is two columns wide is edited as if it were one.
 //
 // # Pipes
 //
@@ -47,7 +47,7 @@ var ErrFailed = errors.New("a line failed")
 type Options struct {
 	In       io.Reader // default os.Stdin
 	Out      io.Writer // results and events; default os.Stdout
-	Err      io.Writer // errors, the log, and what is said at a terminal only; default os.Stderr
+	Err      io.Writer // errors, the log and the greeting; default os.Stderr
 	Greeting string    // a line or more to begin with at a terminal; default none
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"github.com/leatbus/leat/commands"
@@ -49,7 +50,11 @@ func (s *session) greet(greeting string) {
 	if greeting != "" {
 		fmt.Fprintln(s.err, greeting)
 	}
-	fmt.Fprintln(s.err, s.err.dim("list shows the commands, help the rest. Tab completes, Ctrl-D leaves."))
+	hint := "list shows the commands, help the rest. Tab completes, Ctrl-D leaves."
+	if !s.edits {
+		hint = strings.Replace(hint, "Tab completes, ", "", 1)
+	}
+	fmt.Fprintln(s.err, s.err.dim(hint))
 }
 
 // loop returns when the user quits, the input ends or cannot be read, or ctx ends.

@@ -113,6 +113,21 @@ func TestTerminal(t *testing.T) {
 	c.endsWith(t, nil)
 }
 
+// What a peer answers does not move the cursor.
+func TestResultIsHarmless(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	r := newRegistry(t)
+	evil := commands.Define[struct{}, string]("evil", "Answer with control characters")
+	require.NoError(t, commands.Register(t.Context(), r, evil, func(context.Context, struct{}) (string, error) {
+		return "\u009b2Jé", nil
+	}))
+	c := newConsole(t, t.Context(), r)
+	c.types("call evil {}\r")
+	c.sees("\"·2Jé\"\r\n")
+	c.types("quit\r")
+	c.endsWith(t, nil)
+}
+
 // Ctrl-C, which is a signal while a call runs, ends that call and nothing else.
 func TestCtrlCEndsTheCall(t *testing.T) {
 	t.Setenv("TERM", "xterm")
@@ -147,6 +162,7 @@ func TestTerminalEndsWithItsContext(t *testing.T) {
 func TestDumbTerminal(t *testing.T) {
 	t.Setenv("TERM", "dumb")
 	c := newConsole(t, t.Context(), newRegistry(t))
+	c.sees("list shows the commands, help the rest. Ctrl-D leaves.\r\n")
 	c.types("stats\nquit\n")
 	shown := c.sees("messages rejected")
 	assert.NotContains(t, shown, "\x1b")
