@@ -92,7 +92,7 @@ func TestTwoProcesses(t *testing.T) {
 // ready waits until the peer has answered, and says why it has not.
 func ready(ctx context.Context, c *pairing.Connection) error {
 	if err := c.Ready(ctx); err != nil {
-		return fmt.Errorf("%w (last attempt: %w)", err, c.Stats().LastError)
+		return errors.Join(err, c.Stats().LastError)
 	}
 	return nil
 }
