@@ -67,7 +67,7 @@ type login struct {
 func newLogin(a address, s *shared) login {
 	c := s.opts.Credentials
 	l := login{secrets: s.secrets, ask: c.Ask, failed: func(err error) {
-		s.opts.Logger.Warn("no credentials: not connected", "error", err)
+		s.opts.Logger.Warn("no credentials, not connected", "error", err)
 	}}
 	l.user, l.password, l.given = a.login()
 	if c.User != "" || c.Password != "" {

@@ -263,7 +263,7 @@ func (s *slowSubscriptions) note(sub *nats.Subscription) {
 		s.dropped[sub] = 0
 	}
 	s.mu.Unlock()
-	s.shared.opts.Logger.Error("subscriber too slow: messages are dropped", "subject", sub.Subject)
+	s.shared.opts.Logger.Error("subscriber too slow, dropping messages", "subject", sub.Subject)
 	s.sum()
 }
 

@@ -240,7 +240,7 @@ func (r *Replies) execute(m *message.Message, req *bus.Envelope, c claim, next m
 // unavailable answers in a way that makes a fleet deliver the request again.
 func (r *Replies) unavailable(req *bus.Envelope, err error) ([]*message.Message, error) {
 	r.returned.Add(1)
-	r.log.Warn("replies are not available: a request is given back", "command", req.Name, "error", err.Error())
+	r.log.Warn("reply store not available, request returned", "command", req.Name, "error", err.Error())
 	return envelope(bus.Envelope{ID: bus.NewID(), Type: bus.ExecuteResponse, Thread: req.ID, Fault: &bus.Fault{
 		Code: string(commands.ChannelDisconnected), Message: "the store of replies is not available", Unrouted: true}})
 }

@@ -152,7 +152,7 @@ func (c *redisClaim) keep(o outcome) (outcome, error) {
 		break
 	}
 	c.store.failed()
-	c.store.opts.Logger.Warn("a reply was not kept", "error", err)
+	c.store.opts.Logger.Warn("reply not kept", "error", err)
 	return o, nil
 }
 

@@ -136,7 +136,7 @@ func (l *Link) noRoom(it *outItem) {
 		return
 	}
 	if n := l.stats.noRoom.Add(1); n&(n-1) == 0 {
-		go l.log.Warn("answer or control message dropped: no room in the link's queue", "type", string(t), "dropped", n)
+		go l.log.Warn("answer or control message dropped, link queue is full", "type", string(t), "dropped", n)
 	}
 }
 

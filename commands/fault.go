@@ -59,7 +59,7 @@ type verdict struct {
 
 // unspeakable stands for an error with methods that panic, as those of a nil
 // pointer in an error do.
-const unspeakable = "the handler's error panicked when it was asked for its text"
+const unspeakable = "handler returned an error whose Error method panicked"
 
 // judge says what the caller is told of err, which a handler has returned. It survives what err's methods do.
 func judge(err error) (v verdict) {

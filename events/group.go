@@ -131,7 +131,7 @@ func (r *receiver) missed(ev *event, served []string) {
 		return
 	}
 	if n := h.unserved.Add(uint64(len(missing))); n&(n-1) == 0 {
-		go h.log.Warn("event for a group that has no listener here any more", "event", ev.name, "group", missing[0], "unserved", n, "error", err.Error())
+		go h.log.Warn("event for a group dropped, its last listener here has closed", "event", ev.name, "group", missing[0], "unserved", n, "error", err.Error())
 	}
 }
 

@@ -191,7 +191,7 @@ func (l *Listener) waitWouldNotEnd(self *Listener) bool {
 		self.waitsFor.Store(nil)
 		if n := l.hub.circles.Add(1); steps > 0 && n&(n-1) == 0 {
 			// The sequence may be held, and a logger is user code.
-			go l.hub.log.Warn("listeners with the policy Block emit to each other and are all full: the oldest event is dropped",
+			go l.hub.log.Warn("listeners with the policy Block emit to each other, dropping the oldest event",
 				"pattern", l.pattern.String(), "from", self.pattern.String(), "listeners", steps+1)
 		}
 		return true

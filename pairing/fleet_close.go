@@ -64,7 +64,7 @@ func (f *Fleet) withdraw(ctx context.Context) {
 		f.pass(ctx) // into the queues of the listeners
 	case <-f.closing:
 	case <-ctx.Done():
-		f.log.Warn("not all have confirmed that this process leaves: what they have sent it may be lost", "error", ctx.Err().Error())
+		f.log.Warn("leaving without the confirmation of all processes, messages under way may be lost", "error", ctx.Err().Error())
 	}
 }
 

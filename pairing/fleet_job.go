@@ -144,7 +144,7 @@ func (f *Fleet) respond(l *letter, reply bus.Envelope) bool {
 			return true
 		}
 		if !replaced && (errors.Is(err, bus.ErrTooLarge) || tries > 3 && f.refused(l.process, reply)) {
-			f.log.Warn("a reply that the broker does not take was replaced", "command", l.envelope.Name, "error", err.Error())
+			f.log.Warn("broker refused reply, replaced by an error", "command", l.envelope.Name, "error", err.Error())
 			reply.Body, reply.Metadata, replaced = nil, nil, true
 			reply.Fault = unsendable(err)
 			continue

@@ -98,7 +98,7 @@ func (p *pump) run(wait func()) {
 func (p *pump) again() (wait func()) {
 	f := p.fleet
 	for pause := firstPause; f.ctx.Err() == nil; pause = min(2*pause, f.opts.Lease/3) {
-		f.log.Warn("a subscription ended; making it again", "topic", p.topic)
+		f.log.Warn("subscription ended, resubscribing", "topic", p.topic)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -114,7 +114,7 @@ func (p *pump) again() (wait func()) {
 			}
 			return wait
 		}
-		f.log.Warn("subscribing failed", "topic", p.topic, "error", err.Error())
+		f.log.Warn("subscribe failed, trying again", "topic", p.topic, "error", err.Error())
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (q *queue) work(command string) {
 	f := q.fleet
 	for tries := 0; ; tries++ {
 		if err := q.attend(command, &tries); err != nil && tries&(tries-1) == 0 {
-			f.log.Error("no queue for a durable command", "command", command, "error", err.Error())
+			f.log.Error("durable command not offered, its queue does not open", "command", command, "error", err.Error())
 		}
 		timer := time.NewTimer(min(firstPause<<min(tries, 8), f.opts.Lease/3))
 		select {

@@ -148,7 +148,7 @@ func (t *topic) publishByTurn(call context.Context, closing <-chan struct{}, msg
 const stuckAfter = 10 * time.Second
 
 func (t *topic) sayStuck() {
-	t.opts.Logger.Warn("publisher waits for room: a subscriber is slow, or publishes itself to a full topic that leads back to it",
+	t.opts.Logger.Warn("publisher waits for room, a subscriber is slow or publishes to a full topic that leads back to it",
 		"topic", t.name, "waited", stuckAfter)
 }
 
