@@ -27,6 +27,9 @@ type Options struct {
 	// Handler wraps each run of a command handler and of an event listener,
 	// first element outermost, in that run's own goroutine; it may block.
 	Handler []message.HandlerMiddleware
+	// Interceptors wrap each call and each emit that is made here, first
+	// element outermost, on the caller's goroutine.
+	Interceptors []Interceptor
 	// RequestTTL is the window of request dedupe. Default 30 s.
 	RequestTTL time.Duration
 	// EventTTL is the window of event dedupe for IDs that no bus has made, and the age at which an event is no longer

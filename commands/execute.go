@@ -21,6 +21,13 @@ import (
 //
 // The error is an *Error, or ctx.Err() where ctx was cancelled.
 func Execute[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], req Req) (Res, error) {
+	if r.bus.Intercepts() {
+		return executeIntercepted(ctx, r, c, req)
+	}
+	return execute(ctx, r, c, req)
+}
+
+func execute[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res], req Req) (Res, error) {
 	var cmd *command
 	if v, ok := r.table.Load(c.key); ok {
 		cmd = v.(*command)
@@ -92,6 +99,13 @@ func executeEncoded[Req, Res any](ctx context.Context, r *Registry, c Command[Re
 // The request must not be changed afterwards, nor the result: a local
 // handler, or a transport, may hold the same bytes.
 func (r *Registry) ExecuteRaw(ctx context.Context, id string, req json.RawMessage) (res json.RawMessage, err error) {
+	if r.bus.Intercepts() {
+		return r.executeRawIntercepted(ctx, id, req)
+	}
+	return r.executeRaw(ctx, id, req)
+}
+
+func (r *Registry) executeRaw(ctx context.Context, id string, req json.RawMessage) (res json.RawMessage, err error) {
 	defer r.callEnded(id, &err)
 	if req != nil {
 		if err := payload.Valid(req); err != nil {

@@ -60,6 +60,10 @@ type Config struct {
 	// Inbound wraps what is done with each message that a channel delivers,
 	// first element outermost, before dedupe. It must not block. See docs/guides/middleware.md.
 	Inbound []message.HandlerMiddleware
+	// Interceptors wrap each call and each emit that is made at this registry,
+	// first element outermost, on the caller's goroutine: retries, breakers,
+	// tokens. Default: none, at no cost. See docs/guides/middleware.md.
+	Interceptors []bus.Interceptor
 	// MaxCommands bounds the commands that one channel may list or register, with those that wait for the router's ack. All
 	// channels together may have four times as many. Beyond it a registration is refused with an Internal error, a listed
 	// command is ignored, and Stats.TooMany counts both. Default 262,144.
@@ -94,6 +98,11 @@ func (c *Config) check() error {
 	for i, mw := range slices.Concat(c.Middleware, c.Inbound) {
 		if mw == nil {
 			return fmt.Errorf("commands: middleware %d is nil", i)
+		}
+	}
+	for i, in := range c.Interceptors {
+		if in == nil {
+			return fmt.Errorf("commands: interceptor %d is nil", i)
 		}
 	}
 	return nil
@@ -138,7 +147,7 @@ func NewRegistry(cfg Config) (*Registry, error) {
 		return nil, err
 	}
 	b := bus.New(bus.Options{
-		ID: cfg.ID, Inbound: cfg.Inbound, Handler: cfg.Middleware, Logger: cfg.Logger,
+		ID: cfg.ID, Inbound: cfg.Inbound, Handler: cfg.Middleware, Interceptors: cfg.Interceptors, Logger: cfg.Logger,
 		RequestTTL: cfg.RequestTTL, EventTTL: cfg.EventTTL, DedupeKeys: cfg.DedupeKeys,
 		QueueSize: cfg.QueueSize, QueueBytes: cfg.QueueBytes, MaxMessageBytes: cfg.MaxMessageBytes,
 		EmitTimeout: cfg.EmitTimeout, StallTimeout: cfg.StallTimeout, CloseTimeout: cfg.CloseTimeout,

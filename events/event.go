@@ -47,7 +47,7 @@ func Emit[T any](ctx context.Context, h *Hub, e Event[T], value T) (err error) {
 	if err != nil {
 		return fmt.Errorf("emit %q: %w", e.id, err)
 	}
-	return h.emit(ctx, e.id, content)
+	return h.intercept(ctx, e.id, content)
 }
 
 // Listen calls fn for each such event, as [Hub.ListenRaw] does. A payload

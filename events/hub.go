@@ -128,7 +128,17 @@ func (h *Hub) EmitRaw(ctx context.Context, id string, data json.RawMessage) (err
 			return fmt.Errorf("emit %q: payload: %w", id, err)
 		}
 	}
-	return h.emit(ctx, id, payload.Content{Body: data})
+	return h.intercept(ctx, id, payload.Content{Body: data})
+}
+
+// intercept emits through the interceptors, if there are any.
+func (h *Hub) intercept(ctx context.Context, id string, content payload.Content) error {
+	if !h.bus.Intercepts() {
+		return h.emit(ctx, id, content)
+	}
+	return h.bus.Intercept(ctx, bus.NewOutgoing(bus.Event, id, content.JSON), func(ctx context.Context) error {
+		return h.emit(ctx, id, content)
+	})
 }
 
 // emitPanicked turns a panic of the emitter's own code, such as the MarshalJSON of its payload or a method of its
