@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	err := run(ctx)
-	if err != nil && !errors.Is(err, prompt.ErrFailed) { // which has been told, line by line
+	if err != nil && !errors.Is(err, prompt.ErrFailed) { // those are reported line by line
 		fmt.Fprintln(os.Stderr, "multi-service:", err)
 	}
 	if err != nil {
@@ -45,16 +46,14 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context) error {
 	p := prompt.New(prompt.Options{Greeting: "Registries root and worker, joined in memory; this prompt is on root."})
 	t, err := startTree(ctx, slog.New(slog.NewTextHandler(p, nil)))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		err = errors.Join(err, t.stop(ctx))
-	}()
-	return p.Run(ctx, t.root, t.worker)
+	err = p.Run(ctx, t.root, t.worker)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return cmp.Or(t.stop(ctx), err)
 }

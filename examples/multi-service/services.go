@@ -11,7 +11,7 @@ import (
 	"github.com/leatbus/leat/pairing"
 )
 
-// tree is two registries: worker's commands are registered with root too.
+// tree is two registries. What is registered at worker is known at root too.
 type tree struct {
 	root, worker *commands.Registry
 }
@@ -21,7 +21,7 @@ type operands struct {
 	B int64 `json:"b"`
 }
 
-// computed is what worker emits about each calculation.
+// computed is the payload of the event that worker emits after each calculation.
 type computed struct {
 	Command string `json:"command"`
 	Result  int64  `json:"result"`
@@ -44,7 +44,7 @@ func startTree(ctx context.Context, log *slog.Logger) (*tree, error) {
 }
 
 // join connects the registries and registers the commands. When it returns,
-// all of them can be called from both.
+// each command can be called from both.
 func (t *tree) join(ctx context.Context) error {
 	toWorker, toRoot := pairing.InMemory("worker", "root")
 	if _, err := t.root.RegisterChannel(ctx, toWorker); err != nil {
@@ -81,7 +81,5 @@ func calculate(ctx context.Context, r *commands.Registry, id, description string
 	})
 }
 
-// stop waits for what is under way, at most for ctx, and closes both.
-func (t *tree) stop(ctx context.Context) error {
-	return errors.Join(t.worker.Shutdown(ctx), t.root.Shutdown(ctx))
-}
+// stop waits for what is under way, until ctx ends, and closes both registries.
+func (t *tree) stop(ctx context.Context) error { return commands.ShutdownAll(ctx, t.root, t.worker) }
