@@ -57,7 +57,7 @@ type Options struct {
 	// CloseTimeout bounds how long closing a link waits for its queue to be
 	// published and for its publisher and subscriber to end. Default 5 s.
 	CloseTimeout time.Duration
-	// Logger gets what nobody else is told: rejected messages, dropped events,
+	// Logger gets what no caller is told: rejected messages, dropped events,
 	// panics. Values are cut at 1 KiB, and what does not print is escaped. Of lines with one text, 16 go through at once
 	// and one each second after that, for each link; "suppressed" says how many did not. Default slog.Default().
 	Logger *slog.Logger

@@ -37,7 +37,7 @@ func (l *Link) peerClosed(err error) {
 	}
 }
 
-// begin decides who closes the link, and why. It takes it out of the bus and
+// begin decides which side closes the link, and why. It takes it out of the bus and
 // tells the layers.
 func (l *Link) begin(err error) bool {
 	<-l.started

@@ -30,7 +30,7 @@ var (
 )
 
 // Metadata keys. All of leat's own begin with the same prefix; whatever does
-// not is somebody else's and is passed on.
+// not is the application's and is passed on.
 const (
 	keyPrefix   = "leat-"
 	keyID       = "leat-id"
@@ -60,7 +60,7 @@ const (
 
 // newMessage returns a message to be published. It has no channels for acks,
 // which message.NewMessage would make: a publisher hands out copies, and
-// nobody waits for the ack of the original.
+// nothing waits for the ack of the original.
 func newMessage(id string, body []byte) *message.Message {
 	return &message.Message{UUID: messageUUID(id), Metadata: make(message.Metadata), Payload: body}
 }
@@ -199,7 +199,7 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 	return nil
 }
 
-// maxLeft is the most that remains, as far as messages say: whoever waits for ever asks for more than a reader takes.
+// maxLeft is the most that remains, as far as messages say: a caller without a deadline asks for more than a reader takes.
 const maxLeft = time.Duration(1<<62) / time.Microsecond * time.Microsecond
 
 // formatMicros writes a time that remains: something, if it is less than can be written.

@@ -59,7 +59,7 @@ type Envelope struct {
 	// definitions (ListResponse), as JSON. Nil means absent; an explicit
 	// null is the four bytes "null".
 	Body json.RawMessage
-	// Value stands for the Body in process, where nobody has asked for the bytes yet; nil otherwise. Layers see one
+	// Value stands for the Body in process, where the bytes were not needed yet; nil otherwise. Layers see one
 	// only if each of the link's is a [ValueReceiver].
 	Value Value
 	// Fault is set on a response that refuses or reports a failure.
@@ -196,7 +196,7 @@ const (
 	CanWithdraw
 	CanGoodbye
 	CanFlush
-	CanAdvertise // takes a list response that nobody asked for
+	CanAdvertise // takes a list response that was not asked for
 
 	// CanPing is announced by a side that sends heartbeats and waits for them: see [Channel.Heartbeat].
 	CanPing

@@ -58,7 +58,7 @@ func (l *Link) greetBack() {
 	}
 }
 
-// helloAgain says hello to a peer that shows up when nobody has answered for so
+// helloAgain says hello to a peer that shows up when no answer has come for so
 // long that it was given up. Each such hello costs one message, and only while there is no answer.
 func (l *Link) helloAgain() {
 	l.mu.Lock()

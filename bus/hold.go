@@ -105,14 +105,14 @@ func (p *presence) release() {
 	p.held = nil
 }
 
-// absent reports whether what is sent is held, since nobody is known to be there.
+// absent reports whether what is sent is held, since no peer is known to be there.
 func (p *presence) absent() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.open
 }
 
-// giveUp drops what is held, since the link closes and nobody is there to take it.
+// giveUp drops what is held, since the link closes and no peer is there to take it.
 func (p *presence) giveUp() {
 	p.mu.Lock()
 	held := p.held

@@ -34,7 +34,7 @@ const eventPrefix = len("xxxxxxxx-xxxx-8xxx-xxxx-")
 
 func newEventIDs() *eventIDs {
 	id := []byte(NewID())
-	id[14] = '8' // the UUID version of those who fill in the bits in a way of their own
+	id[14] = '8' // the UUID version for bits of the maker's own meaning
 	return &eventIDs{prefix: sealPrefix(id[:eventPrefix])}
 }
 

@@ -33,7 +33,7 @@ type Link struct {
 	out     *outbox
 	layers  []Receiver
 	values  bool // they all take values
-	alone   bool // nobody else gets what it receives
+	alone   bool // nothing else gets what it receives
 	inbound message.HandlerFunc
 	keys    *mac.Keys // nil: messages are not signed
 
@@ -116,7 +116,7 @@ func (l *Link) use(layers []Layer) {
 // FuncSubscriber is a subscriber that calls a function instead of sending on a
 // channel, on the publisher's goroutine where it can: bus/memory is one. See there
 // for what is asked of fn. ended is closed when fn will not be called any more. A message belongs to fn from the
-// call on, also after it has returned: a link uses the parcels that it gets again. Who else gets it gets a copy.
+// call on, also after it has returned: a link uses the parcels that it gets again. Any other receiver gets a copy.
 type FuncSubscriber interface {
 	SubscribeFunc(ctx context.Context, topic string, fn func(*message.Message)) (ended <-chan struct{}, err error)
 }
@@ -208,7 +208,7 @@ func (l *Link) WaitReady(ctx context.Context) error {
 	return l.await(ctx, l.ready)
 }
 
-// Absent reports whether the peer has yet to come: the channel has a Heartbeat, and the link has not heard of anybody who knows
+// Absent reports whether the peer has yet to come: the channel has a Heartbeat, and the link has not heard of a peer that knows
 // it, so that what is sent is held. A link without Heartbeat cannot tell, and reports false.
 func (l *Link) Absent() bool { return l.presence != nil && l.presence.absent() }
 

@@ -10,7 +10,7 @@ import (
 
 // ParcelPublisher is a publisher inside one process that also takes parcels:
 // messages whose envelope rides along in their context, and whose metadata is
-// not written before somebody is there to read it. A Pub/Sub that copies a message
+// not written before something is there to read it. A Pub/Sub that copies a message
 // copies the map too, once for each hand that it goes through, which was a fifth
 // of a call over GoChannel. A link uses it where it is there and the codec is
 // Binary. What is not received by a link has to be unpacked first: see [Unpack].
@@ -28,25 +28,25 @@ type ParcelPublisher interface {
 // A pump may use it, and so forward without a hand-over.
 type DirectPublisher interface {
 	ParcelPublisher
-	// TryPublish publishes the parcel, which the receiver has taken when it returns true. It never waits: where somebody
-	// is being served, or waits, it does nothing and returns false.
+	// TryPublish publishes the parcel, which the receiver has taken when it returns true. It never waits: where another
+	// message is being handled, or waits, it does nothing and returns false.
 	TryPublish(topic string, parcel *message.Message) bool
 }
 
 // ParcelSubscriber is a subscriber inside one process that is told that a link
-// subscribes, which takes parcels; Subscribe is for everybody else. Contexts of messages must be preserved, and nobody
+// subscribes, which takes parcels; Subscribe is for all others. Contexts of messages must be preserved, and nothing
 // else may get the same messages, or copies.
 type ParcelSubscriber interface {
 	message.Subscriber
 	SubscribeParcels(ctx context.Context, topic string) (<-chan *message.Message, error)
 }
 
-// Pack makes the parcel of e, for who hands messages to a link's [FuncSubscriber] function himself. It must not be
+// Pack makes the parcel of e, for direct delivery to a link's [FuncSubscriber] function. It must not be
 // looked at after that. It refuses what the codecs refuse, but gives a request without ID one.
 func Pack(e Envelope) (*message.Message, error) { return pack(&e) }
 
 // Unpack writes the metadata and the payload of a parcel, and takes the parcel out of its context, so that it is a
-// message like any other. It does nothing to one that is. Others who have got copies of m are not affected.
+// message like any other. It does nothing to one that is. Copies of m are not affected.
 func Unpack(m *message.Message) error {
 	packed := carried(m)
 	if packed == nil {
@@ -60,7 +60,7 @@ func Unpack(m *message.Message) error {
 	return nil
 }
 
-// Discard takes back a parcel that was published and has been read, by a [ParcelPublisher] that hands it to nobody. It
+// Discard takes back a parcel that was published and has been read, by a [ParcelPublisher] that does not hand it on. It
 // must not be looked at after that. A message that is no parcel is left alone.
 func Discard(m *message.Message) {
 	if p, ok := m.Context().(*parcel); ok && m == &p.msg {
@@ -80,10 +80,10 @@ type parcel struct {
 	Delivery
 }
 
-// parcels holds those that have been opened, and are nobody's.
+// parcels holds those that have been opened, and are not in use.
 var parcels = sync.Pool{New: func() any { return new(parcel) }}
 
-// recycle gives a parcel back that was received as m, by the function of a subscription. Nobody else has it if m is the very
+// recycle gives a parcel back that was received as m, by the function of a subscription. Nothing else has it if m is the very
 // message that was packed; and a receiver keeps no delivery, except of a request.
 func (d *Delivery) recycle(m *message.Message) {
 	p := d.parcel
@@ -112,7 +112,7 @@ func pack(e *Envelope) (*message.Message, error) {
 }
 
 // needsID reports whether a message of the type is answered or deduped, by its ID. The others get one
-// when they are unpacked; between links nobody asks.
+// when they are unpacked; between links nothing asks for it.
 func (t Type) needsID() bool {
 	switch t {
 	case RegisterRequest, ListRequest, ExecuteRequest, Event, Flush:

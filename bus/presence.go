@@ -51,7 +51,7 @@ func newPresence(l *Link) *presence {
 	return p
 }
 
-// since is the time since the link was made, by a clock that nobody sets.
+// since is the time since the link was made, by a clock that cannot be set.
 func (p *presence) since() time.Duration { return time.Since(p.start) }
 
 // micros is the time that the peer is told.

@@ -51,7 +51,7 @@ func (l *Link) called(m *message.Message) {
 		return
 	}
 	if l.bus.readers {
-		m.Ack() // nobody waits for it; middleware may look
+		m.Ack() // nothing waits for it; middleware may look
 	}
 	if len(l.bus.opts.Inbound) > 0 {
 		_ = contain.Do(func() { l.receive(m) }) // the goroutine is the publisher's; dispatch has said what happened
@@ -148,7 +148,7 @@ func (l *Link) receive(m *message.Message) *Delivery {
 	return d
 }
 
-// open finds out what m is. d is not nil. Codecs and values may be somebody else's, and a panic of theirs costs this message.
+// open finds out what m is. d is not nil. Codecs and values may be the application's, and a panic of theirs costs this message.
 func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 	defer l.recovered("codec", &err)
 	limit := l.bus.opts.MaxMessageBytes
@@ -242,7 +242,7 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 	case Ping: // having come is all that it says
 		return nil, nil
 	}
-	if !l.toLayers(d) && e.Type == ListRequest { // nobody above has commands
+	if !l.toLayers(d) && e.Type == ListRequest { // no layer above has commands
 		return nil, l.Send(Envelope{Type: ListResponse, Thread: e.ID, Body: []byte("[]")})
 	}
 	return nil, nil

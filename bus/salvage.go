@@ -9,12 +9,12 @@ import (
 )
 
 // headBytes is how much of a message that is too large is looked at, to find
-// out who has to be told. The protocol's own order has the names first.
+// out what has to be told. The protocol's own order has the names first.
 const headBytes = 4096
 
-// salvage makes of a message that was refused what tells those who wait for it:
+// salvage makes of a message that was refused what tells those that wait for it:
 // of a reply a failure, of a request that is too large its name. It reports
-// whether there is somebody to be told.
+// whether something waits for it.
 func (l *Link) salvage(d *Delivery, err error) bool {
 	e, large := d.Envelope, errors.Is(err, ErrTooLarge)
 	if d.parcel == nil {

@@ -239,7 +239,7 @@ func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
 }
 
 // Drop counts an event that could not be sent, and logs it once in a while: in
-// a goroutine, since whoever fans out holds the sequence, and a logger is user code.
+// a goroutine, since the goroutine that fans out holds the sequence, and a logger is user code.
 func (l *Link) Drop(id string, err error) {
 	if n := l.stats.dropped.Add(1); n&(n-1) == 0 {
 		go l.log.Warn("event dropped", "event", id, "dropped", n, "error", err.Error())

@@ -59,7 +59,7 @@ func (p *presence) putGreeting(md message.Metadata) {
 	}
 }
 
-// recipient is the session that a message is for. A goodbye goes to whoever
+// recipient is the session that a message is for. A goodbye goes to whichever session
 // may know this side, though this side does not know yet.
 func (p *presence) recipient(t Type) string {
 	if peer := p.peer.Load(); peer != nil {

@@ -27,7 +27,7 @@ func (b *Bus) End() {
 	}
 }
 
-// wake makes one who drains look again.
+// wake makes a goroutine that drains look again.
 func (w *work) wake() {
 	select {
 	case w.idle <- struct{}{}:

@@ -56,11 +56,11 @@ var errDiscarded = errors.New("link closed before the message was published")
 
 // unsent accounts for a message that was queued and did not leave.
 func (l *Link) unsent(it *outItem, err error) {
-	if it.barrier != nil || it.typ == Goodbye { // whoever waits sees the link close; nobody is left to be told
+	if it.barrier != nil || it.typ == Goodbye { // what waits sees the link close; nothing is left to be told
 		return
 	}
 	l.stats.unsent.Add(1)
-	if err == errLate { // whoever waited for it knows
+	if err == errLate { // what waited for it knows
 		return
 	}
 	if !errors.Is(err, errDiscarded) {
@@ -153,7 +153,7 @@ var errExpired = errors.New("event outlived its EventTTL before it was published
 
 // age takes the time that an event waited here from its remaining life. One
 // that has outlived it is not relayed; one that was emitted here, and held for
-// a peer who came late, is delivered there and goes no further.
+// a peer that came late, is delivered there and goes no further.
 func (it *outItem) age(now time.Duration) error {
 	waited := now - it.born
 	if waited < MinLife {

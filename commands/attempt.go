@@ -31,7 +31,7 @@ func (up *uplink) run() {
 		case c == nil:
 			return
 		case a == nil:
-			budget-- // nobody acknowledges a withdrawal: the timer paces them
+			budget-- // a withdrawal is not acknowledged: the timer paces them
 			if err := up.to.link.Send(bus.Envelope{Type: bus.Withdraw, Name: c.id}); err != nil {
 				up.unsaid(c, err)
 				return

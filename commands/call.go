@@ -141,7 +141,7 @@ func (r *Registry) localWrapped(ctx context.Context, cmd *command, body json.Raw
 	if err != nil {
 		return nil, err
 	}
-	m.Ack() // nobody waits for it; middleware may look
+	m.Ack() // nothing waits for it; middleware may look
 	reply, _, err := r.invokeWrapped(ctx, cmd, id, m)
 	if err == nil && reply.Fault != nil {
 		err = fromFault(cmd.def.ID, reply.Fault)
@@ -223,7 +223,7 @@ func (p *peer) sent(ctx context.Context, c *call, err error) (payload.Content, e
 var errRoom = errors.New("it is the caller's turn to send")
 
 // await waits for the outcome, or for room to send the request, which it
-// reports as errRoom. A caller who leaves takes the exchange along, unless the
+// reports as errRoom. A caller that leaves takes the exchange along, unless the
 // outcome was faster.
 func (p *peer) await(ctx context.Context, c *call, room <-chan struct{}) (payload.Content, error) {
 	left := ctx.Done()

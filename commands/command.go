@@ -152,7 +152,7 @@ func (c Command[Req, Res]) Definition() bus.Definition { return c.def }
 // at most RequestTTL, and the command is callable from the ack on. With no channel to the router, or one to another process
 // that has not come yet (bus.Link.Absent, as over pairing.Connect), the command is installed at once, and escalated
 // when the router is there; a refusal then leaves it local, and is logged and counted (Stats.Conflicts). Over a channel
-// without a Heartbeat nobody knows whether the router is there: it is waited for.
+// without a Heartbeat it is not known whether the router is there: it is waited for.
 //
 // h runs on the caller's goroutine for local calls, with the request as the
 // caller gave it, and in a goroutine of its own for remote ones. Its ctx ends
@@ -176,7 +176,7 @@ func Register[Req, Res any](ctx context.Context, r *Registry, c Command[Req, Res
 }
 
 // result returns how a result is decoded. Whatever its sender's version adds is ignored; what the type requires has to be there, or
-// a member that an older or newer server leaves out would be a zero that nobody has meant.
+// a member that an older or newer server leaves out would be a zero that was not meant.
 func (c Command[Req, Res]) result() func([]byte, any) error {
 	if c.own {
 		return c.res.Decode

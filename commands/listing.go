@@ -47,7 +47,7 @@ func alike(defs []bus.Definition) [][]bus.Definition {
 const listOverhead = 256
 
 // split encodes a list, and cuts one that does not fit into one message into several, of which
-// the first answers and the rest are lists that nobody asked for. A definition
+// the first answers and the rest are lists that were not asked for. A definition
 // that is too large by itself ends up alone, and is refused where it is sent.
 func split(defs []bus.Definition, limit int) []json.RawMessage {
 	body := encodeDefinitions(defs)

@@ -9,7 +9,7 @@ import (
 type onceKey struct{}
 
 // WithOnce returns a context whose calls are to have one effect, however often they are made: calls of one command
-// with the same key are one call, for whoever keeps the replies (brokers.PostgresReplies, brokers.RedisReplies). The
+// with the same key are one call, for middleware that keeps the replies (brokers.PostgresReplies, brokers.RedisReplies). The
 // handler runs for the first; all others, from whatever process, get its reply, be it a result or an error of the handler, for as
 // long as it is kept. So a caller that does not know what became of a call makes it again with the same key, and the same
 // request: with another one the key is refused as an invalid request. A request that no handler has seen, because it was invalid or

@@ -125,7 +125,7 @@ func (p *pending) close() (left []*exchange) {
 }
 
 // expire settles the exchanges whose deadline has passed, and tells the peer
-// that nobody waits for them any more. It is the alarm's function.
+// that nothing waits for them any more. It is the alarm's function.
 func (part *pendingPart) expire() {
 	part.mu.Lock()
 	expired := part.deadlines.due()

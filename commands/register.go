@@ -191,7 +191,7 @@ func (r *Registry) tellable(def *bus.Definition) error {
 	return e.Within(limit - min(listOverhead, limit/2))
 }
 
-// awaitAck waits for the router. A caller who leaves takes the registration
+// awaitAck waits for the router. A caller that leaves takes the registration
 // back, here and there.
 func (r *Registry) awaitAck(ctx context.Context, left <-chan struct{}, res *reservation) error {
 	late := time.NewTimer(time.Until(res.deadline))

@@ -59,7 +59,7 @@ type notice struct {
 	err     error
 }
 
-// converge does what has become due: it tells the router, and those who wait for
+// converge does what has become due: it tells the router, and those that wait for
 // its answers. To be called when what is wanted has changed, without r.mu. It does not block.
 func (r *Registry) converge() {
 	if router := r.router.Load(); router != nil {

@@ -78,7 +78,7 @@ type Config struct {
 	EmitTimeout     time.Duration
 	StallTimeout    time.Duration
 	CloseTimeout    time.Duration
-	// Logger gets what nobody else is told. Default slog.Default().
+	// Logger gets what no caller is told. Default slog.Default().
 	Logger *slog.Logger
 }
 

@@ -82,7 +82,7 @@ func (up *uplink) probe(now time.Time) {
 		return
 	}
 	if up.to.link.Absent() {
-		up.heard = now // nobody has been silent
+		up.heard = now // the router has not been silent
 	}
 	var oldest *attempt
 	for a := range up.flying {
@@ -102,7 +102,7 @@ func (up *uplink) probe(now time.Time) {
 	up.arm(up.heard.Add(up.stall()))
 }
 
-// minded reports whether somebody else sees to it that the registration is sent again: a Register call that is told of
+// minded reports whether something else sees to it that the registration is sent again: a Register call that is told of
 // the timeout, or a child that registers again by itself. r.mu is held.
 func (up *uplink) minded(a *attempt) bool {
 	res := up.r.reserved[a.command]

@@ -13,14 +13,14 @@ import (
 // run is over.
 //
 // Most handlers never ask whether it has ended. So the channel and the timer
-// are made when somebody asks first, which saves context.WithDeadline's five
+// are made when they are first asked for, which saves context.WithDeadline's five
 // allocations and a timer on every call.
 type runContext struct {
 	*bus.Delivery           // values, depth included
 	deadline      time.Time // zero when unknown
 
 	mu    sync.Mutex
-	done  chan struct{}  // guarded by mu: nil until somebody asks
+	done  chan struct{}  // guarded by mu: nil until it is asked for
 	timer *time.Timer    // guarded by mu: runs with done
 	err   error          // guarded by mu: why it has ended; nil while it has not
 	after map[int]func() // guarded by mu: what to run at the end

@@ -142,7 +142,7 @@ func (s *serving) serve() {
 
 var exitedFault = &bus.Fault{Code: string(Internal), Message: "handler ended its goroutine"}
 
-// reply sends what the handler gave, unless nobody waits for it any more.
+// reply sends what the handler gave, unless nothing waits for it any more.
 func (s *serving) reply() {
 	if !s.finished() {
 		return
@@ -162,7 +162,7 @@ func (s *serving) reply() {
 	}
 }
 
-// finished forgets the request. False if nobody waits for the reply: the
+// finished forgets the request. False if nothing waits for the reply: the
 // caller has left, or was told that the link closes.
 func (s *serving) finished() bool {
 	s.p.mu.Lock()

@@ -11,7 +11,7 @@ const maxIdle = 256
 type workers struct {
 	mu     sync.Mutex
 	idle   []chan<- *serving // guarded by mu: those that wait; the last to come is the first to go, its stack is still warm
-	closed bool              // guarded by mu: nobody waits any more
+	closed bool              // guarded by mu: nothing waits any more
 }
 
 // start runs s on a goroutine that is idle, or on a new one.

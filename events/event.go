@@ -37,7 +37,7 @@ func Define[T any](id string) Event[T] {
 func (e Event[T]) ID() string { return e.id }
 
 // Emit broadcasts an event, as [Hub.EmitRaw] does. The payload is encoded
-// before Emit returns, unless it shares no memory with anybody; each listener gets a copy of its own.
+// before Emit returns, unless values of its type share no memory; each listener gets a copy of its own.
 func Emit[T any](ctx context.Context, h *Hub, e Event[T], value T) (err error) {
 	defer h.emitPanicked(e.id, &err)
 	if e.kind == nil {

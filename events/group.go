@@ -102,7 +102,7 @@ var noGroups = new(bus.GroupSet)
 
 // decide returns the groups that the event is for in this process; nil while
 // it is not decided. Where there is a fleet, it is decided here: what this
-// process serves, given served, the fleet gives to nobody else; and what this
+// process serves, given served, the fleet gives to no other process; and what this
 // hub does not know of is not served here, since the fleet may give it to others.
 func (h *Hub) decide(ev *event, served []string) *bus.GroupSet {
 	if ev.decide {

@@ -23,7 +23,7 @@ import (
 // ErrClosed is returned by what is done after Close.
 var ErrClosed = bus.ErrClosed
 
-// maxDepth bounds the depth that events carry. A listener waits for nobody
+// maxDepth bounds the depth that events carry. A listener waits for nothing
 // when it emits, so listeners may emit to each other for ever; half of
 // [bus.MaxDepth] is left to the calls that they make.
 const maxDepth = bus.MaxDepth / 2
@@ -76,7 +76,7 @@ type event struct {
 	size   int // bytes that it takes in a queue
 	depth  int32
 	hops   int
-	encode sync.Once // fills in body, for those who want bytes where content has none
+	encode sync.Once // fills in body, for those that want bytes where content has none
 	body   json.RawMessage
 }
 
@@ -217,7 +217,7 @@ func (h *Hub) prepare(ev *event) {
 	}
 }
 
-// fits refuses an event that one of the links cannot carry: nobody gets it then.
+// fits refuses an event that one of the links cannot carry: no listener gets it then.
 func (h *Hub) fits(ev *event) error {
 	if isPrivate(ev.name) {
 		return nil

@@ -131,7 +131,7 @@ func (h *Hub) listen(text string, opts []ListenOptions, run func(context.Context
 	l := &Listener{hub: h, pattern: p, opts: o, run: run,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
 	l.ctx = context.WithValue(h.ctx, listenerKey{}, l)
-	h.attend(l) // first: who is told of an event that it serves has been told of it
+	h.attend(l) // first: a peer that hears of an event which it serves has heard of the listener
 	if !h.admit(l) {
 		h.absent(l)
 		return nil, fmt.Errorf("listen %q: %w", text, ErrClosed)

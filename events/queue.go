@@ -146,7 +146,7 @@ func (l *Listener) discard(ev *event) {
 	n := l.dropped.Add(1)
 	now, last := time.Now().UnixNano(), l.logged.Load()
 	if now-last > int64(10*time.Second) && l.logged.CompareAndSwap(last, now) {
-		// Whoever pushes holds the bus's sequence, and a logger is user code.
+		// The goroutine that pushes holds the bus's sequence, and a logger is user code.
 		go l.hub.log.Warn("listener drops events", "pattern", l.pattern.String(), "event", ev.name, "dropped", n)
 	}
 }
@@ -158,7 +158,7 @@ func (l *Listener) signal() {
 	}
 }
 
-// release wakes those who wait for room. l.mu is held.
+// release wakes the emitters that wait for room. l.mu is held.
 func (l *Listener) release() {
 	if l.room != nil {
 		close(l.room)

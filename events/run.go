@@ -84,7 +84,7 @@ func (l *Listener) runWrapped(ctx context.Context, ev *event) error {
 		return err
 	}
 	m.SetContext(&occasion{ctx, l, ev})
-	m.Ack() // nobody waits for it; middleware may look
+	m.Ack() // nothing waits for it; middleware may look
 	_, err = l.hub.wrapped(m)
 	return err
 }

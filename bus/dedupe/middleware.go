@@ -24,7 +24,7 @@ type Store interface {
 
 // FromRepository makes a Store of one that can only mark, such as Watermill's middleware.ExpiringKeyRepository. Reserve
 // marks the key; Commit and Release do nothing. So a Release undoes nothing: what failed once is taken for a duplicate
-// until the repository lets the key expire. It panics if repo is nil. Whoever made repo closes it.
+// until the repository lets the key expire. It panics if repo is nil. repo stays the caller's to close.
 func FromRepository(repo interface {
 	IsDuplicate(ctx context.Context, key string) (bool, error)
 }) Store {
@@ -75,7 +75,7 @@ var ErrInFlight = errors.New("dedupe: the first delivery is being handled")
 
 // Middleware returns a middleware that runs the handler once per key, for as long as store remembers it. A nil key takes the
 // message's UUID; a message whose key is empty passes through. At most one options struct is taken. It panics if store
-// is nil. Whoever made store closes it.
+// is nil. store stays the caller's to close.
 //
 // The key is reserved before the handler runs. A duplicate ends without the handler and without a message: (nil, nil),
 // which acknowledges it. A delivery is one only when the first has succeeded: while that is being handled, a second one

@@ -27,7 +27,7 @@ type consumer struct {
 	gone    bool // the subscription has ended
 }
 
-// turn says who runs fn.
+// turn says which goroutine runs fn.
 type turn int
 
 const (
@@ -94,7 +94,7 @@ func (c *consumer) next() (msg *message.Message) {
 	return msg
 }
 
-// help runs fn for one message, unless somebody is at it, and leaves the rest
+// help runs fn for one message, unless another goroutine is at it, and leaves the rest
 // to the goroutine. Publishers call it when they have let go of topic.mu.
 func (c *consumer) help() {
 	mu := &c.topic.mu
@@ -127,7 +127,7 @@ func (c *consumer) helpEnded() {
 	}
 }
 
-// TryPublish is Publish of one message for those who cannot wait: it does nothing, and returns false, unless the topic
+// TryPublish is Publish of one message for callers that cannot wait: it does nothing, and returns false, unless the topic
 // has one subscriber only, which is a function (see [PubSub.SubscribeFunc]), and nothing waits for that. Then the function
 // has run, on the calling goroutine, when it returns true.
 func (p *PubSub) TryPublish(topic string, msg *message.Message) bool {
@@ -146,7 +146,7 @@ func (p *PubSub) TryPublish(topic string, msg *message.Message) bool {
 	return t.direct(msg)
 }
 
-// direct is take and help in one, for the message that nothing waits before and nobody else receives. It reports
+// direct is take and help in one, for the message that nothing waits before and no other subscription receives. It reports
 // whether it has done it.
 func (t *topic) direct(msg *message.Message) bool {
 	t.mu.Lock()

@@ -11,10 +11,10 @@ import (
 // messageContext is the context of one delivered message. It is done when the
 // message is acked or nacked, or the subscription's context is done.
 //
-// It is part of its delivery, so it costs nothing until somebody calls Done:
+// It is part of its delivery, so it costs nothing until Done is called:
 // only then is a standard context made, which children attach to without a
 // goroutine. Err and Done look at the message themselves, so what they say is
-// never out of date; one who already waits on Done is told when the
+// never out of date; a goroutine that already waits on Done is woken when the
 // subscription notices the ack (see pump.go).
 type messageContext struct {
 	parent context.Context // the subscription's
@@ -80,7 +80,7 @@ func (c *messageContext) settle() {
 	}
 }
 
-// end records err, wakes those who wait on Done, and lets go of the message,
+// end records err, wakes what waits on Done, and lets go of the message,
 // because a context may be kept for long. The caller holds c.mu.
 func (c *messageContext) end(err error) {
 	c.err, c.msg = err, nil

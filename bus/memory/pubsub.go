@@ -74,7 +74,7 @@ func (p *PubSub) Publish(topic string, msgs ...*message.Message) error {
 }
 
 // keep copies what the publisher may change after Publish. The copy is never
-// given to anybody, only copied again, so it has no ack channels. It keeps the
+// given to a subscriber, only copied again, so it has no ack channels. It keeps the
 // context for the time that Publish waits, and to preserve it.
 func (p *PubSub) keep(msg *message.Message) *message.Message {
 	kept := &message.Message{UUID: msg.UUID, Payload: msg.Payload}
@@ -85,7 +85,7 @@ func (p *PubSub) keep(msg *message.Message) *message.Message {
 	return kept
 }
 
-// publish publishes messages that nobody else changes. A done ctx ends the
+// publish publishes messages that nothing else changes. A done ctx ends the
 // wait for room.
 func (p *PubSub) publish(ctx context.Context, name string, msgs []*message.Message) error {
 	for done := 0; ; {

@@ -130,7 +130,7 @@ func (s *subscription) end() {
 }
 
 // abandon empties the queue and the window, and takes back what is in the
-// output, so that a subscriber gets nothing whose ack nobody would notice.
+// output, so that a subscriber gets nothing whose ack would not be noticed.
 // The caller holds topic.mu and has removed the subscription from the topic.
 func (s *subscription) abandon() (queued, unacked int) {
 	s.reap()

@@ -11,7 +11,7 @@ import (
 // window, and with that to the subscriber; it leaves the window when it is
 // acked, or buried after its last nack.
 //
-// Publishers and the pump move it along, whoever comes by first, all under
+// Publishers and the pump move it along, whichever comes first, all under
 // topic.mu, which guards every field below the first group.
 type subscription struct {
 	pubsub *PubSub
@@ -102,7 +102,7 @@ func (s *subscription) full() bool {
 // go on with, it is one that leaves half of that: acks are then noticed many
 // at a time, and the subscriber need not wait. When it has taken everything,
 // it is the oldest; not one that was watched in vain, so that a forgotten ack
-// holds up nobody else.
+// holds up no other subscription.
 func (s *subscription) chooseWatch() *delivery {
 	if ready := len(s.output); ready >= 2 && ready <= len(s.window) {
 		if d := s.window[len(s.window)-1-ready/2]; d.stage == out {

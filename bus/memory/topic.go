@@ -26,7 +26,7 @@ type topic struct {
 	counts Stats           // all but the gauges and Unrouted
 
 	consumers []*consumer                 // in order of SubscribeFunc; replaced, never changed in place
-	fed       atomic.Pointer[[]*consumer] // the same, for those who do not hold mu
+	fed       atomic.Pointer[[]*consumer] // the same, for readers that do not hold mu
 
 	// Publishers that find a queue full go by turn: the one that holds the
 	// token in turn waits for room, the rest for the token.
@@ -117,7 +117,7 @@ func (t *topic) accept(msgs []*message.Message) (int, error) {
 	return n, nil
 }
 
-// publishByTurn is publish for one who waits behind others.
+// publishByTurn is publish for a publisher that waits behind others.
 func (t *topic) publishByTurn(call context.Context, closing <-chan struct{}, msgs []*message.Message) (done int, err error) {
 	if err := t.await(call, closing, msgs[0], t.turn, nil); err != nil {
 		return 0, err

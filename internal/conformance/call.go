@@ -55,7 +55,7 @@ func (c *localCall) String() string { return "local-call " + c.method }
 // operation is a call that is ready to be made.
 type operation struct {
 	run func(context.Context) (json.RawMessage, error)
-	// request is what it sends if it has to ask somebody else.
+	// request is what it sends if it has to ask another registry.
 	request request
 }
 

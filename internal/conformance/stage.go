@@ -114,7 +114,7 @@ func (s *stage) peer(id string) (*peer, error) {
 	return nil, fmt.Errorf("the script has no channel %q", id)
 }
 
-// update changes what is guarded by mu, and wakes whoever waits for it.
+// update changes what is guarded by mu, and wakes what waits for it.
 func (s *stage) update(fn func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,7 +2,7 @@ package payload
 
 import "encoding/json"
 
-// Content is a payload on its way: as JSON, or as a Go value that becomes JSON if somebody wants it.
+// Content is a payload on its way: as JSON, or as a Go value that becomes JSON if something needs it.
 type Content struct {
 	Body  json.RawMessage
 	Value Value // instead of Body; or nil
@@ -50,7 +50,7 @@ func decoded[T any](c Content, decode func([]byte, any) error) (v T, err error) 
 	return v, err
 }
 
-// held is a value that whoever has the same type takes as it is.
+// held is a value that a receiver with the same type takes as it is.
 type held[T any] struct {
 	v    T
 	size int

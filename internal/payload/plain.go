@@ -7,7 +7,7 @@ import (
 )
 
 // asIs is what must be asked of a value before it may be handed over as it is, instead of encoding and decoding it:
-// of a type whose values share no memory that anybody can change, and come out of that as they went in.
+// of a type whose values share no memory that can be changed, and come out of that as they went in.
 type asIs struct {
 	size    int     // bound of the JSON, without what strings hold
 	strings [][]int // fields, by index, that are strings: they must be UTF-8
@@ -92,7 +92,7 @@ func hasIsZero(t reflect.Type) bool {
 	return implementsAny(t, []reflect.Type{reflect.TypeFor[interface{ IsZero() bool }]()})
 }
 
-// Plain reports whether the value that v, a pointer to the type, points to need not be encoded for whoever has the
+// Plain reports whether the value that v, a pointer to the type, points to need not be encoded for a receiver that has the
 // same type: it shares no memory that can be changed, it has a JSON form, and decoding that would give an equal value. Then
 // size bounds the length of that form.
 func (t *Type) Plain(v any) (size int, ok bool) {
