@@ -585,3 +585,41 @@ func TestDurableTooLarge(t *testing.T) {
 	require.Len(t, got, 1000)
 	require.EqualValues(t, 2, runs.Load())
 }
+
+// slowQueue takes its time to subscribe.
+type slowQueue struct {
+	taker
+	subscribing chan struct{}
+}
+
+func (s slowQueue) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
+	s.subscribing <- struct{}{}
+	<-ctx.Done()
+	return nil, fmt.Errorf("subscribe: %w", ctx.Err())
+}
+
+// TestDurableShutdownSoonAfterRegister: that a subscription is given up which is not wanted any more is no error.
+func TestDurableShutdownSoonAfterRegister(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*site) error{
+		"shutdown":   func(s *site) error { return s.Shutdown(context.Background()) },
+		"close":      func(s *site) error { return s.Close() },
+		"unregister": func(s *site) error { s.Unregister("job.add"); return s.Shutdown(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, log, subscribing := newDepot(), &lines{}, make(chan struct{}, 100)
+			s := d.site(t, "w", siteOptions{fleet: func(o *pairing.FleetOptions) {
+				o.Logger = slog.New(slog.NewTextHandler(log, nil))
+				o.Queue = func(string) (message.Subscriber, error) { return slowQueue{taker{d}, subscribing}, nil }
+			}})
+			s.serve(t, add)
+			got(t, subscribing, "the subscription")
+			require.NoError(t, end(s))
+			<-s.fleet.Done()
+			for _, level := range []string{"ERROR", "WARN"} {
+				assert.NotContains(t, log.String(), level)
+			}
+		})
+	}
+}

@@ -110,7 +110,7 @@ func (f *Fleet) stopQueues() {
 func (q *queue) work(command string) {
 	f := q.fleet
 	for tries := 0; ; tries++ {
-		if err := q.attend(command, &tries); err != nil && tries&(tries-1) == 0 {
+		if err := q.attend(command, &tries); err != nil && q.ctx.Err() == nil && tries&(tries-1) == 0 {
 			f.log.Error("durable command not offered, its queue does not open", "command", command, "error", err.Error())
 		}
 		timer := time.NewTimer(min(firstPause<<min(tries, 8), f.opts.Lease/3))
