@@ -120,11 +120,7 @@ func TestOwnPubSub(t *testing.T) {
 	require.NoError(t, err)
 	link, err := root.RegisterChannel(ctx, pairing.Join(pub, sub, "root", "worker", pairing.JoinOptions{Topic: topic}))
 	require.NoError(t, err)
-	select {
-	case <-link.Ready():
-	case <-ctx.Done():
-		t.Fatal(ctx.Err())
-	}
+	require.NoError(t, link.WaitReady(ctx))
 }
 
 // snippet: fleet-start

@@ -44,7 +44,7 @@ func tree(t *testing.T) (root, worker *commands.Registry) {
 	require.NoError(t, err)
 	link, err := worker.RegisterChannel(t.Context(), toRoot)
 	require.NoError(t, err)
-	<-link.Ready()
+	require.NoError(t, link.WaitReady(t.Context()))
 	return root, worker
 }
 

@@ -41,7 +41,9 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	<-link.Ready()
+	if err := link.WaitReady(ctx); err != nil {
+		return err
+	}
 
 	// The worker registers the command with its router, the app, too.
 	if err := shop.Serve(ctx, worker); err != nil {
