@@ -18,6 +18,10 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	// What the programs are made of, so that go test does not take a result from its cache when that has changed.
+	_ "github.com/leatbus/leat/brokers"
+	_ "github.com/leatbus/leat/examples/getting-started/shop"
 )
 
 // timeLimit is for what hangs.
@@ -26,6 +30,8 @@ const timeLimit = 2 * time.Minute
 // build compiles one of the programs.
 func build(t *testing.T, name string) string {
 	t.Helper()
+	_, err := os.ReadFile(filepath.Join(name, "main.go")) // for the cache, likewise
+	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), name)
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./"+name).CombinedOutput()
 	require.NoError(t, err, string(out))
