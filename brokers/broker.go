@@ -16,7 +16,7 @@ import (
 )
 
 // Broker is an open connection to a message broker. All methods are safe for
-// concurrent use. It belongs to whoever opened it: channels, fleets and routers
+// concurrent use. It belongs to the code that opened it: channels, fleets and routers
 // that use it do not close it. Close it after their end.
 type Broker struct {
 	opts    Options
@@ -81,7 +81,7 @@ func (b *Broker) Publisher() message.Publisher {
 // until its ctx ends, or the broker is closed; a restart of the broker it
 // survives. Its channel is closed if it cannot go on. Its Close does nothing.
 //
-// What is published while nobody subscribes is lost. What is published during
+// What is published without a subscription is lost. What is published during
 // an interruption of the connection arrives afterwards on all backends but NATS core.
 // A nacked message comes again (on NATS core and JetStream it does not).
 func (b *Broker) Subscriber() message.Subscriber { return subscriber{b: b} }
@@ -89,8 +89,8 @@ func (b *Broker) Subscriber() message.Subscriber { return subscriber{b: b} }
 // Queue gives each message to one subscription of the group, wherever they are;
 // it comes again, there or elsewhere, if it is nacked, not acked within Options.AckWait,
 // or its consumer dies. A subscription has one unacked message at a time. The group
-// exists from its first Subscribe on, and keeps what is published while nobody
-// subscribes, for as long as Guarantees say. Order holds as long as there is one
+// exists from its first Subscribe on, and keeps what is published without a
+// subscription, for as long as Guarantees say. Order holds as long as there is one
 // subscription and no redelivery. Groups are named like topics. Close of the subscriber does nothing.
 //
 // It is pairing.FleetOptions.Queue for durable commands, where Guarantees().Durable: AckWait then has to be

@@ -22,7 +22,7 @@ type redisReplies struct {
 // RedisReplies keeps replies in Redis, as keys <namespace>:reply:<hash>. client stays the caller's.
 //
 // A request that has a key is executed by one process at a time, which has claimed it for a Lease and renews that; when it has
-// succeeded or failed, its reply is kept, and whoever gets the request again is answered with it. So there is one effect,
+// succeeded or failed, its reply is kept, and the request, when it is delivered again, is answered with it. So there is one effect,
 // with these exceptions: a process dies after the effect and before the reply is kept (then another one executes the request again, when
 // the Lease is over); a process is stopped for longer than the Lease in the midst of it, and goes on; Redis forgets (it has to
 // write to disk, appendonly, and not to evict). [PostgresReplies] has no such exceptions, for effects in the same database.
@@ -49,7 +49,7 @@ var (
 	redisRenewScript = redis.NewScript(`
 		if redis.call('GET', KEYS[1]) == 'c' .. ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 		return 0`)
-	// A claim that has run out is nobody's; one that somebody else has now, or his reply, stays.
+	// Keep the reply unless another process has the claim now, or has kept a reply. A claim that has expired is free.
 	redisKeepScript = redis.NewScript(`
 		local v = redis.call('GET', KEYS[1])
 		if v and v ~= 'c' .. ARGV[1] then return v end

@@ -15,8 +15,8 @@ const keyEscaped = "leat-escaped"
 // every broker: some trim, fold or refuse header values with spaces, line breaks or
 // anything but ASCII. If one of them has such, all are percent-encoded, and the
 // message is marked; the codecs read it back. Else nothing is changed, and
-// anybody can read them. Links do it to what leaves the process; whoever
-// publishes what a codec has made does it himself. It changes m, and does nothing the second time.
+// they can be read as they are. Links do it to what leaves the process; code that
+// publishes what a codec has made has to call it. It changes m, and does nothing the second time.
 // Keys are left as they are: use letters, digits, "-", "_" and ".".
 func Escape(m *message.Message) {
 	if _, done := m.Metadata[keyEscaped]; done || !needsEscape(m.Metadata) {

@@ -5,9 +5,9 @@ import (
 )
 
 // SizedPublisher is a publisher that knows how large a message may be. Links and fleets ask it before they queue one: what is too
-// large is refused with an error that wraps [ErrTooLarge], and costs nobody else anything. Publishers of package
+// large is refused with an error that wraps [ErrTooLarge], and costs no other message anything. Publishers of package
 // brokers are some. One that does not know returns an error that wraps ErrTooLarge from Publish: then the message is given up at
-// once, and whoever waits for it is told.
+// once, and its caller is told.
 type SizedPublisher interface {
 	message.Publisher
 	// MaxBytes returns how many bytes a message to the topic may have at most, payload, UUID and metadata as they are encoded for
@@ -74,7 +74,7 @@ func (l *Link) fits(e *Envelope, m *message.Message, weight int) error {
 func (l *Link) Sized() bool { return l.sizer != nil || l.sized != nil }
 
 // Fits returns an error that wraps [ErrTooLarge] if [Link.Send] would refuse e for its size. It is for events, which go to many: one
-// that somebody cannot get is refused before anybody has it.
+// that one of them cannot get is refused before any has it.
 func (l *Link) Fits(e *Envelope) error {
 	switch {
 	case l.sizer != nil:

@@ -41,7 +41,7 @@ type ConnectionStats struct {
 
 // Connect attaches the channel that the function makes, and a fresh one each
 // time the link has ended: because the peer said goodbye, restarted or was not heard
-// of, because the transport broke off, or because somebody closed the link.
+// of, because the transport broke off, or because the link was closed here.
 // So a peer that comes back is an open link again, with its commands.
 //
 //	root := pairing.Connect(ctx, worker, func() (*bus.Channel, error) {

@@ -26,7 +26,7 @@ import (
 // To its registry the fleet is a peer that has the commands of all others. A call goes to one live process that serves
 // the command: the less busy of two random ones, or always the same one for one key, see commands.WithKey. When that
 // process goes away, the calls that wait on it fail with ChannelDisconnected within Lease and a third, or are
-// sent to another one, once, if the command is Idempotent. A command that nobody serves is NotFound at once. An event
+// sent to another one, once, if the command is Idempotent. A command that no process serves is NotFound at once. An event
 // reaches every process, once, in the order of emission of its emitter; of the listeners of one group it reaches those of
 // one process, see events.ListenOptions. Several processes may register the same command; a
 // registry executes what is registered at it itself. Private commands and events stay in their registries, and the
@@ -114,7 +114,7 @@ type names struct{ inbox, discovery, events string }
 // back. ctx bounds the subscribing only; [Fleet.Ready] waits for the rest.
 //
 // Each subscription of sub must get every message that is published to its topic after Subscribe has returned, not
-// share them with others; the order of one topic should be kept. pub and sub belong to the caller, who closes them
+// share them with others; the order of one topic should be kept. pub and sub belong to the caller, which closes them
 // after the fleet, unless FleetOptions.Close does.
 func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber, o FleetOptions) (*Fleet, error) {
 	if err := o.check(pub, sub); err != nil {

@@ -29,7 +29,7 @@ type FleetOptions struct {
 	// same in every process. Default: the name as it is.
 	Topic func(name string) string
 	// Queue makes a subscriber of which each message of a topic goes to one subscription, of all that have the same
-	// group, wherever they are; to another one if it is nacked or its process dies. The group exists, and keeps messages while nobody
+	// group, wherever they are; to another one if it is nacked or its process dies. The group exists, and keeps messages while no process
 	// subscribes, from its first Subscribe on. brokers.Broker.Queue is one. It is for commands.Options.Durable: without it this
 	// process can call durable commands and not serve them: a registry that is attached to the fleet refuses to register one, and
 	// one that has one refuses the channel, with commands.ErrInvalidRequest. Default: none.
@@ -78,7 +78,7 @@ type FleetOptions struct {
 	// while it runs it gets the last. Isolated comes within Lease after the last contact. The last call is the one with
 	// Ended. It must not wait for Close, Leave, or the end of the fleet, which wait for it. Default: none; see [Fleet.State].
 	OnState func(State)
-	// Logger gets what nobody else is told. Default slog.Default().
+	// Logger gets what no caller is told. Default slog.Default().
 	Logger *slog.Logger
 
 	now func() time.Time // the clock that the others are told; tests set it

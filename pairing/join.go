@@ -48,7 +48,7 @@ type JoinOptions struct {
 // ID is peer. Names are used as they are: with dots in them two pairs may end
 // up on one topic, as "a.b" to "c" and "a" to "b.c" do.
 //
-// pub and sub may be shared by many channels. They belong to the caller, who
+// pub and sub may be shared by many channels. They belong to the caller, which
 // closes them after the links' Done, unless JoinOptions.Close does. What is
 // sent before the peer is there is held, and delivered when it is; see bus.Channel.Heartbeat.
 // The link ends when the peer leaves, vanishes or restarts: [Connect] attaches again then.

@@ -24,8 +24,8 @@ type PubSub interface {
 type Options struct {
 	// PubSub carries the messages between the halves. It must deliver in order
 	// of publication what one goroutine publishes, and belongs to the pair, which closes it. Default: a
-	// GoChannel of the pair's own. Over bus/memory the messages are parcels: whoever else subscribes to the pair's
-	// topics has to unpack them ([bus.Unpack]), and gets them whole with PreserveContext only.
+	// GoChannel of the pair's own. Over bus/memory the messages are parcels: other subscribers of the pair's
+	// topics have to unpack them ([bus.Unpack]), and get them whole with PreserveContext only.
 	PubSub PubSub
 	// Codec of both halves. Default bus.Binary.
 	Codec bus.Codec
