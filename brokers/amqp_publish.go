@@ -57,13 +57,63 @@ func rabbitMaxMessage(version string) int64 {
 func (p *rabbitPublisher) maxBytes() int { return int(p.limit.Load()) }
 
 func (p *rabbitPublisher) Publish(topic string, messages ...*message.Message) error {
-	return p.with(messages, func(channel *rabbitChannel, window []amqp.Publishing) (int, error) {
+	return p.with(encodeRabbits(messages), func(channel *rabbitChannel, window []amqp.Publishing) (int, error) {
 		return p.send(channel, topic, window)
 	})
 }
 
+// encodeRabbits encodes messages for a server that takes so much of one, over a connection with frames of that size.
+func encodeRabbits(messages []*message.Message) rabbitEncoding {
+	return func(limit, frame int) ([]encoded[amqp.Publishing], error) {
+		return encodeAll(messages, limit, func(m *message.Message) (encoded[amqp.Publishing], error) { return encodeRabbit(m, frame), nil })
+	}
+}
+
+type rabbitEncoding func(limit, frame int) ([]encoded[amqp.Publishing], error)
+
+// rabbitTogether is how many bytes of messages go as one.
+const rabbitTogether = 256 << 10
+
+// publishPacked puts messages together: one costs the server 0.1 ms of its processor, and two queues on disk.
+func (r *rabbit) publishPacked(topic string, messages ...*message.Message) error {
+	var ends []int // of those that go as one
+	err := r.pub.with(func(limit, frame int) ([]encoded[amqp.Publishing], error) {
+		all, err := encodeRabbits(messages)(limit, frame)
+		if err != nil {
+			return nil, err
+		}
+		var packs []encoded[amqp.Publishing]
+		ends = ends[:0]
+		for begin := 0; begin < len(messages); {
+			end, size := begin+1, packedBytes(messages[begin])
+			for end < len(messages) && size+packedBytes(messages[end]) <= min(limit, rabbitTogether) {
+				size += packedBytes(messages[end])
+				end++
+			}
+			pack := all[begin]
+			if end > begin+1 {
+				body := packTogether(messages[begin:end])
+				pack = encoded[amqp.Publishing]{rabbitPacked(body, packedTogether), len(body)}
+			}
+			packs, ends, begin = append(packs, pack), append(ends, end), end
+		}
+		return packs, nil
+	}, func(channel *rabbitChannel, window []amqp.Publishing) (int, error) {
+		return r.pub.send(channel, topic, window)
+	})
+	if part := new(partError); errors.As(err, &part) && part.done > 0 {
+		part.done = ends[part.done-1]
+	}
+	return err
+}
+
+// rabbitPacked is a message with a body that says itself what it is.
+func rabbitPacked(body []byte, version string) amqp.Publishing {
+	return amqp.Publishing{Body: body, DeliveryMode: amqp.Persistent, Headers: amqp.Table{keyPacked: version}}
+}
+
 // with publishes messages on one of the channels.
-func (p *rabbitPublisher) with(messages []*message.Message, send func(*rabbitChannel, []amqp.Publishing) (int, error)) (err error) {
+func (p *rabbitPublisher) with(encode rabbitEncoding, send func(*rabbitChannel, []amqp.Publishing) (int, error)) (err error) {
 	channel := <-p.free
 	defer func() {
 		if err != nil && channel != nil { // it may have gone
@@ -77,9 +127,7 @@ func (p *rabbitPublisher) with(messages []*message.Message, send func(*rabbitCha
 		return errRabbitAway
 	}
 	p.connected(number, since)
-	all, err := encodeAll(messages, p.maxBytes(), func(m *message.Message) (encoded[amqp.Publishing], error) {
-		return encodeRabbit(m, conn.Config.FrameSize), nil
-	})
+	all, err := encode(p.maxBytes(), conn.Config.FrameSize)
 	if err != nil {
 		return err
 	}
@@ -141,7 +189,7 @@ func (p *rabbitPublisher) send(channel *rabbitChannel, topic string, window []am
 // publishTo publishes to the queue of a group, which it makes: there it waits until somebody subscribes.
 func (r *rabbit) publishTo(group, topic string, messages []*message.Message) error {
 	queue := r.queue(group, topic)
-	return r.pub.with(messages, func(channel *rabbitChannel, window []amqp.Publishing) (int, error) {
+	return r.pub.with(encodeRabbits(messages), func(channel *rabbitChannel, window []amqp.Publishing) (int, error) {
 		if !channel.made[queue] {
 			if err := r.declare(channel.channel, queue, topic, nil); err != nil {
 				return 0, err
@@ -333,8 +381,8 @@ func encodeRabbit(m *message.Message, frame int) encoded[amqp.Publishing] {
 		size += rabbitEntry(k, v)
 	}
 	if !plain || frame > 0 && size > frame-rabbitFrameRoom {
-		p.Body, size = pack(m), 0
-		headers = amqp.Table{keyPacked: packedVersion}
+		body := pack(m)
+		return encoded[amqp.Publishing]{rabbitPacked(body, packedVersion), len(body)}
 	}
 	p.Headers = headers
 	return encoded[amqp.Publishing]{p, size + len(p.Body)}

@@ -192,24 +192,33 @@ func (r *rabbit) subscribe(ctx context.Context, topic, group string, _ bool) (*s
 	}}, nil
 }
 
-// handOver gives a message to the one who reads out, and tells the server how that ended.
+// handOver gives the messages of a delivery to the one who reads out, one after the other, and tells the server how that ended.
 func handOver(ctx context.Context, out chan<- *message.Message, d amqp.Delivery) error {
-	m := decodeRabbit(d)
+	for _, m := range decodeRabbit(d) {
+		if !handOverOne(ctx, out, m) {
+			return d.Nack(false, true)
+		}
+	}
+	return d.Ack(false)
+}
+
+// handOverOne reports whether it was acked.
+func handOverOne(ctx context.Context, out chan<- *message.Message, m *message.Message) bool {
 	held, done := context.WithCancel(ctx)
 	defer done()
 	m.SetContext(held)
 	select {
 	case out <- m:
 	case <-ctx.Done():
-		return d.Nack(false, true)
+		return false
 	}
 	select {
 	case <-m.Acked():
-		return d.Ack(false)
+		return true
 	case <-m.Nacked():
 	case <-ctx.Done():
 	}
-	return d.Nack(false, true)
+	return false
 }
 
 // subscribeFunc acks what fn has taken, many at a time where they come quickly.
@@ -217,7 +226,9 @@ func (r *rabbit) subscribeFunc(topic string, fn func(*message.Message)) (stop fu
 	c := r.fanout(topic, r.queueOf(topic), rabbitPrefetch)
 	unacked := 0
 	c.handle = func(_ context.Context, d amqp.Delivery, more bool) error {
-		fn(decodeRabbit(d))
+		for _, m := range decodeRabbit(d) {
+			fn(m)
+		}
 		if unacked++; more && unacked < rabbitPrefetch/2 {
 			return nil
 		}
@@ -270,10 +281,17 @@ func (r *rabbit) delete(queue string) error {
 	return errors.Join(err, channel.Close())
 }
 
-// decodeRabbit leaves out headers that are no strings, which others and the
+// decodeRabbit returns the messages of a delivery. It leaves out headers that are no strings, which others and the
 // broker itself add.
-func decodeRabbit(d amqp.Delivery) *message.Message {
-	return readable(func() (*message.Message, error) {
+func decodeRabbit(d amqp.Delivery) []*message.Message {
+	if d.Headers[keyPacked] == packedTogether {
+		all, err := unpackTogether(d.Body)
+		if err != nil {
+			all = append(all, unreadable(err))
+		}
+		return all
+	}
+	return []*message.Message{readable(func() (*message.Message, error) {
 		m := message.NewMessage("", d.Body)
 		if version, packed := d.Headers[keyPacked].(string); packed {
 			return m, unpack(m, version)
@@ -288,5 +306,5 @@ func decodeRabbit(d amqp.Delivery) *message.Message {
 			}
 		}
 		return m, nil
-	})
+	})}
 }

@@ -73,6 +73,9 @@ func (b *Broker) Publisher() message.Publisher {
 	if p, ok := b.backend.(prompt); ok {
 		return promptPublisher{publisher{b}, p}
 	}
+	if p, ok := b.backend.(packing); ok {
+		return packingPublisher{publisher{b}, p}
+	}
 	return publisher{b}
 }
 

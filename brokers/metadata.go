@@ -78,10 +78,11 @@ func escapeByte(b *strings.Builder, c byte) {
 	b.Write([]byte{'%', hex[c>>4], hex[c&15]})
 }
 
-// Of a message whose metadata is in front of its payload this is the only header.
+// The only header of a message whose metadata is in front of its payload, and of one that is several.
 const (
-	keyPacked     = "leat-packed"
-	packedVersion = "1"
+	keyPacked      = "leat-packed"
+	packedVersion  = "1" // see pack
+	packedTogether = "2" // see packTogether
 )
 
 // pack returns a payload that has the UUID and the metadata in front of it: the length of what follows, then the UUID,
@@ -139,4 +140,40 @@ func cutText(p []byte) (text, rest []byte, ok bool) {
 	}
 	p = p[w:]
 	return p[:n:n], p[n:], true
+}
+
+// packTogether returns a payload of messages, each packed and behind its length.
+func packTogether(messages []*message.Message) []byte {
+	var together []byte
+	for _, m := range messages {
+		packed := pack(m)
+		together = binary.AppendUvarint(together, uint64(len(packed)))
+		together = append(together, packed...)
+	}
+	return together
+}
+
+// unpackTogether undoes packTogether. What it returns with an error are the messages before that.
+func unpackTogether(together []byte) (all []*message.Message, err error) {
+	for len(together) > 0 {
+		packed, rest, ok := cutText(together)
+		if !ok {
+			return all, errPacked
+		}
+		m := message.NewMessage("", packed)
+		if err := unpack(m, packedVersion); err != nil {
+			return all, err
+		}
+		all, together = append(all, m), rest
+	}
+	return all, nil
+}
+
+// packedBytes is what a message takes of packTogether, at most.
+func packedBytes(m *message.Message) int {
+	n := len(m.Payload) + len(m.UUID) + 3*binary.MaxVarintLen64
+	for k, v := range m.Metadata {
+		n += len(k) + len(v) + 2*binary.MaxVarintLen64
+	}
+	return n
 }

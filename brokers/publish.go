@@ -12,6 +12,10 @@ import (
 type publisher struct{ b *Broker }
 
 func (p publisher) Publish(topic string, messages ...*message.Message) error {
+	return p.publish(topic, messages, p.b.backend.Publish)
+}
+
+func (p publisher) publish(topic string, messages []*message.Message, send sending) error {
 	if len(messages) == 0 {
 		return p.b.backend.naming().check(topic)
 	}
@@ -22,7 +26,7 @@ func (p publisher) Publish(topic string, messages ...*message.Message) error {
 	if err := reserved(messages); err != nil {
 		return p.b.publishError(topic, messages, 0, err)
 	}
-	return p.b.publish(topic, messages)
+	return p.b.publish(topic, messages, send)
 }
 
 // MaxBytes returns the most bytes that a message to the topic may have: payload, UUID and
@@ -47,9 +51,12 @@ const (
 	maxPublishPause = 500 * time.Millisecond
 )
 
+// sending is a backend's Publish.
+type sending func(topic string, messages ...*message.Message) error
+
 // publish publishes, and tries again, for PublishRetry, what the broker has not confirmed.
-func (b *Broker) publish(topic string, messages []*message.Message) error {
-	done, err := b.publishOnce(topic, messages, 0)
+func (b *Broker) publish(topic string, messages []*message.Message, send sending) error {
+	done, err := send.once(topic, messages, 0)
 	if err == nil || !b.backend.transient(err) {
 		return b.publishError(topic, messages, done, err)
 	}
@@ -63,16 +70,16 @@ func (b *Broker) publish(topic string, messages []*message.Message) error {
 			return b.publishError(topic, messages, done, fmt.Errorf("%w: %w", ErrClosed, err))
 		}
 		b.republished.Add(1)
-		if done, err = b.publishOnce(topic, messages, done); err == nil || !b.backend.transient(err) {
+		if done, err = send.once(topic, messages, done); err == nil || !b.backend.transient(err) {
 			break
 		}
 	}
 	return b.publishError(topic, messages, done, err)
 }
 
-// publishOnce publishes the messages behind those that are done, and returns how many are done then.
-func (b *Broker) publishOnce(topic string, messages []*message.Message, done int) (int, error) {
-	err := b.backend.Publish(topic, messages[done:]...)
+// once publishes the messages behind those that are done, and returns how many are done then.
+func (send sending) once(topic string, messages []*message.Message, done int) (int, error) {
+	err := send(topic, messages[done:]...)
 	if part := new(partError); errors.As(err, &part) {
 		done += part.done
 	}
@@ -193,6 +200,23 @@ func inWindows[T any](all []encoded[T], send func([]T) (int, error)) error {
 		}
 	}
 	return nil
+}
+
+// packing is a backend on which a message costs so much that several go as one, where all subscribers are fan-out ones of this package.
+type packing interface {
+	publishPacked(topic string, messages ...*message.Message) error
+}
+
+// packingPublisher is one of such a backend; fleets look for it, for their events.
+type packingPublisher struct {
+	publisher
+	packing packing
+}
+
+// PublishPacked is Publish to a topic that has no subscribers but those of Broker.Subscriber: what is published together may be one message
+// to the broker.
+func (p packingPublisher) PublishPacked(topic string, messages ...*message.Message) error {
+	return p.publish(topic, messages, p.packing.publishPacked)
 }
 
 // prompt is a backend that can publish without waiting for anybody, unless it is busy.

@@ -256,6 +256,20 @@ type promptPublisher interface {
 	PublishAtOnce(topic string, messages ...*message.Message) error
 }
 
+// packingPublisher is a publisher that can make one message of many where all subscribers are of its kind, as those to the events of a fleet
+// are: one of RabbitMQ is.
+type packingPublisher interface {
+	PublishPacked(topic string, messages ...*message.Message) error
+}
+
+// together is how many letters are published at once.
+func (o *outbox) together() publishing {
+	if p, ok := o.fleet.pub.(packingPublisher); ok && o.topic == o.fleet.names.events {
+		return p.PublishPacked
+	}
+	return o.fleet.pub.Publish
+}
+
 // publishing is a publisher's Publish.
 type publishing func(topic string, messages ...*message.Message) error
 
@@ -313,7 +327,7 @@ func (o *outbox) deliver(items []outItem) {
 	if len(items) == 0 {
 		return
 	}
-	err := o.publish(items, o.fleet.pub.Publish)
+	err := o.publish(items, o.together())
 	if err == nil {
 		o.out(items)
 		return
