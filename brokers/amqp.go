@@ -92,8 +92,8 @@ func (r *rabbit) Publish(topic string, messages ...*message.Message) error {
 	return r.pub.Publish(topic, messages...)
 }
 
-// transient: the server refuses nothing else that could be told from a channel that has gone.
-func (*rabbit) transient(err error) bool { return !errors.Is(err, ErrTooLarge) }
+// transient: the server refuses nothing that could be told from a channel that has gone.
+func (*rabbit) transient(error) bool { return true }
 
 // maxBytes is the server's max_message_size.
 func (r *rabbit) maxBytes(string) int { return r.pub.maxBytes() }

@@ -68,7 +68,7 @@ func (j *jetStream) Publish(topic string, messages ...*message.Message) error {
 
 func (*jetStream) transient(err error) bool {
 	var refused *nats.APIError
-	return !errors.Is(err, ErrTooLarge) && !errors.As(err, &refused)
+	return !errors.Is(err, nats.ErrMaxPayload) && !errors.As(err, &refused)
 }
 
 // jetStreamHeartbeat is how often the server says that a subscription lives. One

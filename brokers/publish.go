@@ -57,7 +57,7 @@ type sending func(topic string, messages ...*message.Message) error
 // publish publishes, and tries again, for PublishRetry, what the broker has not confirmed.
 func (b *Broker) publish(topic string, messages []*message.Message, send sending) error {
 	done, err := send.once(topic, messages, 0)
-	if err == nil || !b.backend.transient(err) {
+	if err == nil || !b.mayPass(err) {
 		return b.publishError(topic, messages, done, err)
 	}
 	giveUp := time.Now().Add(b.opts.PublishRetry)
@@ -70,11 +70,17 @@ func (b *Broker) publish(topic string, messages []*message.Message, send sending
 			return b.publishError(topic, messages, done, fmt.Errorf("%w: %w", ErrClosed, err))
 		}
 		b.republished.Add(1)
-		if done, err = send.once(topic, messages, done); err == nil || !b.backend.transient(err) {
+		b.log.Debug("publish again", "topic", topic, "published", done, "of", len(messages), "error", b.secrets.error(err))
+		if done, err = send.once(topic, messages, done); err == nil || !b.mayPass(err) {
 			break
 		}
 	}
 	return b.publishError(topic, messages, done, err)
+}
+
+// mayPass reports whether what has failed is worth another try.
+func (b *Broker) mayPass(err error) bool {
+	return !errors.Is(err, ErrTooLarge) && b.backend.transient(err)
 }
 
 // once publishes the messages behind those that are done, and returns how many are done then.
