@@ -23,6 +23,7 @@ type Guarantees struct {
 	Acks        string
 	Restart     string // what survives one of the broker, and how subscriptions come back
 	Metadata    string
+	Sizes       string // the limit of a message; a larger one is ErrTooLarge
 	Topics      string // what names are made of, and where they end up
 	Growth      string // what stays with the broker, and what trims it
 	Requires    string // what leat needs of the server
@@ -50,7 +51,7 @@ func Table(all []Guarantees) string {
 		fmt.Fprintf(&b, "\n### %s\n\n", g.Name)
 		for _, line := range []struct{ what, text string }{
 			{"Ordering", g.Ordering}, {"Redelivery", g.Redelivery}, {"Acks", g.Acks}, {"Restart", g.Restart}, {"Metadata", g.Metadata},
-			{"Topics", g.Topics}, {"Growth", g.Growth}, {"Requires", g.Requires}, {"Connections", g.Connections},
+			{"Sizes", g.Sizes}, {"Topics", g.Topics}, {"Growth", g.Growth}, {"Requires", g.Requires}, {"Connections", g.Connections},
 		} {
 			fmt.Fprintf(&b, "* *%s*: %s\n", line.what, line.text)
 		}

@@ -8,10 +8,13 @@ var natsCoreGuarantees = Guarantees{
 	Acks:       "hold up the next message, and are not sent. Publish returns before the server has the message.",
 	Restart: "nothing that was under way survives. The client reconnects every 250 ms, for ever, and subscriptions with it; what was published in between is lost. " +
 		"So a link by Join ends at once when the connection breaks (`Stats.Gaps`), and pairing.Connect attaches it again. Publish fails while disconnected.",
-	Metadata:    "any: what headers would not carry (spaces at the ends, line breaks, letters beyond ASCII) is percent-encoded. A message with a repeated header is skipped.",
+	Metadata: "any. What headers would not carry (spaces at the ends, line breaks, letters beyond ASCII, what is no letter of a header's name) is percent-encoded, and so is the first letter " +
+		"of keys that servers and clients read for themselves: `Nats-…`, `Status`, `Description`, `_watermill_message_uuid`, `leat-packed`. Headers of more than 64 KiB " +
+		"travel in front of the payload, with a header `leat-packed`. A message with a repeated header is skipped.",
+	Sizes:       "`max_payload`, as the server says when it is connected to (1 MiB by default), for payload and headers.",
 	Topics:      "subject `<namespace>.<topic>`; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
 	Growth:      "nothing is stored. A subscriber that is behind by 500,000 messages or 64 MB loses messages (`Stats.Lost`).",
-	Requires:    "any NATS server; `max_payload` (1 MB by default) above the largest message.",
+	Requires:    "any NATS server.",
 	Connections: "one for everything.",
 }
 
@@ -25,6 +28,7 @@ var jetStreamGuarantees = Guarantees{
 	Restart: "the stream and the queues survive. Fan-out subscriptions are made again behind the last message they had, about 3 s after the server is back. " +
 		"Publish waits up to 5 s for the server's answer.",
 	Metadata: "as NATS core.",
+	Sizes:    "as NATS core, and the stream's `max_msg_size`.",
 	Topics:   "one stream, `<namespace>`, with a subject `<namespace>.<topic>` for each; as NATS core.",
 	Growth: "what is older than Retention goes, and of each topic all but the last MaxMessages, also what waits in a queue. " +
 		"The consumer of a group stays: delete it with `nats consumer rm`.",
@@ -40,12 +44,13 @@ var redisGuarantees = Guarantees{
 	Acks:       "XACK in queues; fan-out notes its position in the process.",
 	Restart: "whatever Redis has on disk survives (`appendonly yes`; `appendfsync always` for what it has confirmed). Subscriptions go on behind the last message they had within a second; " +
 		"a group that was lost is made again (at the oldest entry).",
-	Metadata: "any. An entry without the fields of Watermill is skipped.",
+	Metadata: "any. The keys `_watermill_message_uuid` and `%…` get a `%` in front of them. An entry without the fields of Watermill is skipped.",
+	Sizes:    "the server's `proto-max-bulk-len` (512 MiB, where it may not be asked for), for payload and metadata together.",
 	Topics:   "key `<namespace>:<topic>`; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
 	Growth: "while somebody subscribes, entries older than Retention go unless a group still has to handle them, and a stream without groups expires at twice Retention after its last subscriber. " +
 		"MaxMessages (about) bounds every stream, also what waits in a queue.",
 	Requires:    "Redis 6.2 or newer (XTRIM MINID). No cluster: a topic is one key, but Open takes one address. `maxmemory-policy noeviction`.",
-	Connections: "up to ten per core to publish, and a client of its own, with up to four, for each subscription.",
+	Connections: "up to ten per core to publish; one for each subscription of a link or a fleet, up to four for another one.",
 }
 
 var rabbitGuarantees = Guarantees{
@@ -53,14 +58,19 @@ var rabbitGuarantees = Guarantees{
 	Ordered: true, Confirms: true, Resumes: true, Queues: true, Durable: true,
 	Ordering:   "of each publisher, for each subscription; in a queue with one subscription, as long as nothing is redelivered.",
 	Redelivery: "after a nack, at once and for ever; and when the connection of a consumer ends. The server ends the channel of one that does not ack for 30 minutes (its `consumer_timeout`); AckWait is not used.",
-	Acks:       "basic.ack, one message out at a time (prefetch 1). Publish waits for the confirm of each message, which is persistent.",
+	Acks: "basic.ack, one message out at a time (prefetch 1); links and fleets, which ack what they have taken, have up to 256. Publish waits until all of its messages are confirmed, " +
+		"which are persistent. Events of a fleet that are published together, up to 256 KiB, are one message to the server (header `leat-packed`).",
 	Restart: "exchange, queues and messages survive. Each subscription has a durable queue of its own, which outlives its connection by Retention, so that nothing is lost; " +
-		"it reconnects within about a second of the server's return. The adapter reconnects with a data race in its own fields, without consequence that we know of.",
-	Metadata: "any, with keys of up to 255 bytes: longer ones are refused. Headers that are no strings are left out; the adapter's mark of a redelivery is taken off.",
-	Topics:   "routing key `<topic>` on the direct exchange `<namespace>`; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
+		"it reconnects within about a second of the server's return. It makes its queue and binding again then, and every 2 s: a server that is killed may lose the binding made last, and keep the queue. " +
+		"So Publish fails (and is tried again for PublishRetry) where no queue is bound to a topic and one must be: while this process has a subscription to it, and for 15 s after a reconnect " +
+		"where one was bound before.",
+	Metadata: "any. Where headers would not fit into a frame (`frame_max`, 128 KiB by default), a key has more than 255 bytes, or is one that the server or the client reads for itself (`CC`, `BCC`, `x-…`, " +
+		"`_watermill_message_uuid`, `leat-packed`), all metadata travels in front of the payload, with a header `leat-packed`. Headers that are no strings are left out.",
+	Sizes:  "`max_message_size`, which the server does not tell: its default by the server's version (128 MiB; from 4.0 on 16 MiB), and less once it has refused a message with a smaller limit.",
+	Topics: "routing key `<topic>` on the direct exchange `<namespace>`; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
 	Growth: "the queue of a subscription is deleted with it, or after Retention without a consumer, and drops its oldest above MaxMessages. " +
 		"The queue of a group stays, with all that nobody takes.",
-	Requires:    "RabbitMQ 3.8 or newer, and the right to declare in the vhost. A message for which there is no queue is dropped by the server.",
+	Requires:    "RabbitMQ 3.8 or newer, and the right to declare in the vhost. A message for which there is no queue, and need be none, is dropped by the server.",
 	Connections: "one to publish (8 channels) and one for all subscriptions (a channel each).",
 }
 
@@ -71,7 +81,8 @@ var postgresGuarantees = Guarantees{
 	Redelivery: "after a nack (100 ms later); in queues also when no ack came within AckWait, and at once when the connection of a consumer ends.",
 	Acks:       "of a queue commit the transaction in which the message was read. Fan-out notes its position in the process.",
 	Restart:    "everything committed survives. Subscriptions go on behind the last message they had, about a second after the server is back.",
-	Metadata:   "any valid UTF-8. A row whose metadata is no JSON is skipped.",
+	Metadata:   "any: bytes that are no UTF-8, NUL and `%` are percent-encoded. A row whose metadata is no JSON is skipped.",
+	Sizes:      "256 MiB, a bound of leat's: the server takes up to 1 GB in a field, and has that in memory several times.",
 	Topics:     "tables `<namespace>_messages`, `_groups` and `_waiting`, with the topic in a column; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
 	Growth:     "rows older than Retention are deleted, unless a group still has to handle them. Groups stay: delete their row in `_groups`, and what waits in `_waiting`.",
 	Requires: "PostgreSQL 12 or newer, the right to create tables, and no pooler that shares connections between statements (LISTEN, prepared statements). " +
@@ -87,11 +98,12 @@ var kafkaGuarantees = Guarantees{
 	Redelivery: "after a nack (100 ms later, to the same subscription); in queues also of what was not committed when a consumer joins, leaves or dies. Nothing is redelivered for lack of an ack.",
 	Acks:       "of queues commit the offset; all in-sync replicas confirm what is published (`acks=all`). One consumer of a group works at a time, since there is one partition.",
 	Restart:    "the log and the committed offsets survive. Subscriptions go on behind the last message they had.",
-	Metadata:   "any.",
+	Metadata:   "any. The keys `_watermill_message_uuid` and `%…` get a `%` in front of them.",
+	Sizes:      "the topic's `max.message.bytes`, or the broker's `message.max.bytes` if that is less (about 1 MB, where they may not be asked for), for a record with its headers.",
 	Topics:     "`<namespace>.<topic>`, made on first use; letters, digits, `-` and single inner dots, up to 180 bytes (no `_`: Kafka takes it for a dot).",
 	Growth:     "`retention.ms` is Retention, for what waits in a queue too. Topics stay. A group begins with the oldest message that is there.",
 	Requires: "Kafka 2.8 or newer, and the right to make topics. Joining a group takes seconds. " +
-		"Tested here on franz-go's in-process kfake, with two differences from a real broker mended in the test (it refuses the leader epoch that sarama sends, and answers an empty fetch as sarama does not take it); not yet on a real cluster.",
+		"**Not yet tested on a real Kafka**: only on franz-go's in-process kfake, with two differences from a real broker mended in the test (it refuses the leader epoch that sarama sends, and answers an empty fetch as sarama does not take it).",
 	Connections: "a client to publish and one to administer, and one for each subscription.",
 }
 
@@ -103,6 +115,7 @@ var memoryGuarantees = Guarantees{
 	Acks:        "let the next message come. Publish waits for room in every subscription's queue.",
 	Restart:     "nothing survives the process.",
 	Metadata:    "any.",
+	Sizes:       "no limit.",
 	Topics:      "letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
 	Growth:      "bounded: 1,024 messages a subscription.",
 	Requires:    "nothing; each Open is a broker of its own.",
@@ -117,6 +130,7 @@ var goChannelGuarantees = Guarantees{
 	Acks:        "let Publish return: it waits for those of all subscriptions.",
 	Restart:     "nothing survives the process.",
 	Metadata:    "any.",
+	Sizes:       "no limit.",
 	Topics:      "letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
 	Growth:      "nothing is stored.",
 	Requires:    "nothing; each Open is a broker of its own.",
