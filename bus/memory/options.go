@@ -43,12 +43,12 @@ type Options struct {
 	// delivered and neither acked, dead-lettered nor dropped. At 1 order is
 	// strict, also under redelivery, as Watermill's Subscriber promises. More
 	// is faster, because acks are then noticed many at a time, but a nacked
-	// message comes again behind those that were out with it. Default 1.
+	// message comes again behind those that were out with it. Default 1; more than 1,048,576 is that.
 	MaxUnacked int
 
 	// QueueSize bounds the messages of one subscription that wait behind
 	// those that are out. The queue grows as needed, up to this. Default
-	// 1,024: a burst fits, and a stuck subscriber is noticed.
+	// 1,024: a burst fits, and a stuck subscriber is noticed. More than 1<<30 is that.
 	QueueSize int
 
 	// WhenFull says what Publish does at a full queue. Default Block.
@@ -103,8 +103,8 @@ type Options struct {
 
 // withDefaults returns o with each zero field replaced by its default.
 func (o Options) withDefaults() Options {
-	o.MaxUnacked = sizeOr("MaxUnacked", o.MaxUnacked, DefaultMaxUnacked)
-	o.QueueSize = sizeOr("QueueSize", o.QueueSize, DefaultQueueSize)
+	o.MaxUnacked = min(sizeOr("MaxUnacked", o.MaxUnacked, DefaultMaxUnacked), mostUnacked)
+	o.QueueSize = min(sizeOr("QueueSize", o.QueueSize, DefaultQueueSize), mostQueued)
 	o.InitialBackoff = sizeOr("InitialBackoff", o.InitialBackoff, DefaultInitialBackoff)
 	o.MaxBackoff = max(sizeOr("MaxBackoff", o.MaxBackoff, DefaultMaxBackoff), o.InitialBackoff)
 	switch {
@@ -119,6 +119,12 @@ func (o Options) withDefaults() Options {
 	o.Logger = logging.Guard(o.Logger)
 	return o
 }
+
+// What larger sizes mean: a subscription has a channel for MaxUnacked messages, and the sum of both must not overflow.
+const (
+	mostUnacked = 1 << 20
+	mostQueued  = 1 << 30
+)
 
 func sizeOr[T int | time.Duration](field string, value, byDefault T) T {
 	if value < 0 {

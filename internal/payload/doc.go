@@ -38,6 +38,8 @@
 //   - Keys of maps by a type with text methods are any string to a schema.
 //   - A type with JSON methods may be anything to a schema, and refuses what it likes. One that has methods for one
 //     direction only is decoded, or encoded, by its fields.
+//   - minimum, maximum and the like are float64: an integer that is none is refused by [CompileSchema], and multipleOf is computed
+//     in float64, which is exact up to 1<<53.
 //   - Numbers that float64 cannot hold are refused by [Schema.Validate] even where json.RawMessage, json.Number or
 //     big.Int would take them, and so is nesting deeper than 1,000 levels.
 package payload

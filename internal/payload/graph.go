@@ -163,9 +163,8 @@ func (g *graph) add(s *jsonschema.Schema, pointer string, applied bool) (*node, 
 	n.additional = a.one(s.AdditionalProperties, "additionalProperties", true)
 	n.leftOver = a.one(s.UnevaluatedProperties, "unevaluatedProperties", true)
 	n.memberName = a.one(s.PropertyNames, "propertyNames", true)
-	g.exact(n)
 	n.weigh()
-	return n, a.err
+	return n, errors.Join(a.err, g.exact(n))
 }
 
 func (g *graph) addElements(a *adder, n *node) {

@@ -158,3 +158,29 @@ func TestTheIntegersOfEnumAndConstAreExactToo(t *testing.T) {
 		assert.Error(t, s.Validate(context.Background(), []byte(tc.not)), "%s takes %s", tc.schema, tc.not)
 	}
 }
+
+// TestSchemaBoundsAreExactOrRefused: no bound is silently another one, and multipleOf is a number that something can be a multiple of.
+func TestSchemaBoundsAreExactOrRefused(t *testing.T) {
+	t.Parallel()
+	for schema, refused := range map[string]string{
+		`{"minimum":9007199254740993}`:                                "minimum",
+		`{"properties":{"a":{"maximum":9223372036854775806}}}`:        "/properties/a",
+		`{"exclusiveMinimum":-9007199254740993}`:                      "exclusiveMinimum",
+		`{"exclusiveMaximum":18446744073709551614}`:                   "exclusiveMaximum",
+		`{"exclusiveMaximum":9223372036854775807}`:                    "exclusiveMaximum",
+		`{"multipleOf":9007199254740993}`:                             "multipleOf",
+		`{"multipleOf":0}`:                                            "more than 0",
+		`{"multipleOf":-1}`:                                           "more than 0",
+		`{"minimum":-9223372036854775808,"maximum":9007199254740994}`: "",
+		`{"minimum":0,"maximum":9223372036854775807}`:                 "",
+		`{"maximum":18446744073709551615,"multipleOf":0.01}`:          "",
+		`{"maximum":1e300,"minimum":0.1}`:                             "",
+	} {
+		_, err := payload.CompileSchema(json.RawMessage(schema))
+		if refused == "" {
+			assert.NoError(t, err, schema)
+			continue
+		}
+		assert.ErrorContains(t, err, refused, schema)
+	}
+}

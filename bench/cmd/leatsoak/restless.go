@@ -254,7 +254,7 @@ func (l *leaf) arrive() {
 		return
 	}
 	l.registry = newRegistry(l.id, l.under.ID())
-	must(commands.Register(context.Background(), l.registry, l.command(), double)) // local, for now
+	must(commands.Register(context.Background(), l.registry, l.command(), double)) // it has no router yet
 	l.down, l.up = join(l.under, l.registry, l.wire)
 	l.lives.Add(1)
 }
