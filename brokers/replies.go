@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -254,12 +256,58 @@ func digest(body []byte) string {
 	d.UseNumber() // a large integer is not its neighbour
 	var v any
 	if d.Decode(&v) == nil {
+		v = canonicalNumbers(v)
 		if canonical, err := json.Marshal(v); err == nil {
 			body = canonical
 		}
 	}
 	sum := sha256.Sum256(body)
 	return hex.EncodeToString(sum[:])
+}
+
+// canonicalNumbers writes each number in one way, whatever it was written as: 1, 1.0 and 10e-1 are one request.
+func canonicalNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		return canonicalNumber(v)
+	case []any:
+		for i := range v {
+			v[i] = canonicalNumbers(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = canonicalNumbers(v[k])
+		}
+	}
+	return v
+}
+
+// canonicalNumber is a number's digits without zeros at either end, and a power of ten if there is one. A power that is no int64 stays
+// as it is written.
+func canonicalNumber(n json.Number) json.Number {
+	mantissa, power, _ := strings.Cut(strings.ToLower(string(n)), "e")
+	sign := ""
+	if rest, negative := strings.CutPrefix(mantissa, "-"); negative {
+		sign, mantissa = "-", rest
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	if digits == "" {
+		return "0"
+	}
+	exponent := int64(0)
+	if power != "" {
+		var err error
+		if exponent, err = strconv.ParseInt(strings.TrimPrefix(power, "+"), 10, 64); err != nil || exponent > 1<<62 || exponent < -1<<62 {
+			return n
+		}
+	}
+	short := strings.TrimRight(digits, "0")
+	exponent += int64(len(digits)-len(short)) - int64(len(fraction))
+	if exponent == 0 {
+		return json.Number(sign + short)
+	}
+	return json.Number(sign + short + "e" + strconv.FormatInt(exponent, 10))
 }
 
 // vault turns outcomes into what is kept of them, and back.
