@@ -47,8 +47,8 @@ bench: ## leat beside its peers, as tables
 	go run ./bench/cmd/leatbench table
 
 .PHONY: bench-ratios
-bench-ratios: ## name, value, bound, ok or short: one ratio a line
-	@go run ./bench/cmd/leatbench ratios
+bench-ratios: ## name, value, bound, ok or short: one ratio a line; ONLY=calls, cores or scale for a part
+	@go run ./bench/cmd/leatbench ratios $(if $(ONLY),-only $(ONLY))
 
 .PHONY: bench-brokers
 bench-brokers: ## fleets over brokers; URLS="redis://… nats://…", PAGE=docs/performance.md to fill that in

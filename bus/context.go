@@ -93,9 +93,18 @@ type Delivery struct {
 	Message *message.Message
 
 	parcel *parcel // that it came as: handed over by a link in this process, once
+	size   int     // what the envelope weighs, as a parcel; else 0
 
 	loose uint64        // requests: what Bus.loose was when the handler began
 	after atomic.Uint64 // requests: the number, on its link, of the event that the reply must not pass; see causal.go
+}
+
+// Size is what the envelope weighs: see [Envelope.Size].
+func (d *Delivery) Size() int {
+	if d.parcel != nil {
+		return d.size
+	}
+	return d.Envelope.Size()
 }
 
 // Value implements context.Context.

@@ -89,6 +89,7 @@ func (l *Link) learn(e *Envelope) {
 // answered makes the link ready: the layers know the peer's commands now.
 func (l *Link) answered() {
 	l.readyOnce.Do(func() {
+		l.met.Store(true)
 		close(l.ready)
 		l.stopHello()
 	})

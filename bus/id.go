@@ -1,25 +1,9 @@
 package bus
 
-import (
-	"encoding/binary"
-	"math/rand/v2"
+import "github.com/leatbus/leat/internal/ids"
 
-	"github.com/google/uuid"
-)
-
-// NewID returns a random UUID (version 4) for a message.
-//
-// Its bits come from math/rand/v2, which is ChaCha8 seeded by the operating
-// system: two per-thread reads instead of a system call. Message IDs are
-// unique, not secret: a reply is believed because of the link it came from.
-func NewID() string {
-	var id uuid.UUID
-	binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
-	binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	return id.String()
-}
+// NewID returns a random UUID (version 4) for a message. It is unique, not secret.
+func NewID() string { return ids.New() }
 
 // eventIDs makes the IDs of the events of one bus: UUIDs that begin alike, with random bits, and end in a number. So
 // a bus knows an event of its own, whenever it comes back, without remembering any. Guarded by Bus.sequence.

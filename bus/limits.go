@@ -70,10 +70,10 @@ func weigh(m *message.Message) int {
 	return n
 }
 
-// weight returns what e weighs when it goes out as m.
-func (l *Link) weight(e *Envelope, m *message.Message) int {
+// weight returns what m weighs, which is about to go out.
+func (l *Link) weight(m *message.Message) int {
 	if l.parcels != nil {
-		return e.Size()
+		return m.Context().(*parcel).size
 	}
 	return weigh(m)
 }
@@ -117,8 +117,13 @@ func tooLarge(what string, n, limit int) error {
 
 // trim cuts the text of a failure, of which other envelopes may have the same.
 func (e *Envelope) trim(limit int) {
-	limit = min(MaxFaultBytes, limit/8) // JSON makes up to six bytes of one
-	if e.Fault == nil || len(e.Fault.Message) <= limit {
+	if e.Fault != nil {
+		e.trimFault(min(MaxFaultBytes, limit/8)) // JSON makes up to six bytes of one
+	}
+}
+
+func (e *Envelope) trimFault(limit int) {
+	if len(e.Fault.Message) <= limit {
 		return
 	}
 	f := *e.Fault

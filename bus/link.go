@@ -52,8 +52,12 @@ type Link struct {
 	runs     atomic.Int32  // handlers that run for the peer
 	stats    linkCounters
 
+	single [1]*message.Message // of the one that publishes: its message, as arguments
+
 	admitted  bool          // guarded by bus.mu: the bus closes it
+	begun     atomic.Bool   // started is closed
 	started   chan struct{} // closed when start has returned
+	met       atomic.Bool   // ready is closed
 	ready     chan struct{}
 	readyOnce sync.Once
 	done      chan struct{}
@@ -165,6 +169,7 @@ func (l *Link) start(pump func()) {
 		l.workers.Go(pump)
 	}
 	l.bus.show(l)
+	l.begun.Store(true)
 	close(l.started)
 }
 
@@ -241,14 +246,7 @@ func (l *Link) Understands(f Features) bool {
 	return Features(l.features.Load())&f == f
 }
 
-func (l *Link) isReady() bool {
-	select {
-	case <-l.ready:
-		return true
-	default:
-		return false
-	}
-}
+func (l *Link) isReady() bool { return l.met.Load() }
 
 // Reject counts a message that was received and could not be used.
 func (l *Link) Reject(d *Delivery, err error) {

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -15,7 +14,7 @@ import (
 type outbox struct {
 	limit limits
 
-	mu       sync.Mutex
+	mu       outboxMutex
 	ahead    fifo        // guarded by mu
 	behind   fifo        // guarded by mu
 	row      int         // guarded by mu: how many have gone ahead in a row while others waited behind
@@ -83,7 +82,9 @@ const smallMessage = 4096
 const aheadInRow = 4
 
 func newOutbox(limit limits) *outbox {
-	return &outbox{limit: limit, wake: make(chan struct{}, 1)}
+	o := &outbox{limit: limit, wake: make(chan struct{}, 1)}
+	o.mu.outbox = o
+	return o
 }
 
 // push queues an item, or refuses it with ErrFull. waits says that the sender can wait then: see line.
@@ -222,7 +223,7 @@ func (o *outbox) count(it *outItem) {
 	if it.numbered() {
 		o.numbered++
 	}
-	o.stall.arm()
+	o.stall.arm(o.taken())
 }
 
 // uncount counts out what was admitted and is not going to be queued. o.mu is held.

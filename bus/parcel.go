@@ -43,7 +43,7 @@ type ParcelSubscriber interface {
 
 // Pack makes the parcel of e, for direct delivery to a link's [FuncSubscriber] function. It must not be
 // looked at after that. It refuses what the codecs refuse, but gives a request without ID one.
-func Pack(e Envelope) (*message.Message, error) { return pack(&e) }
+func Pack(e Envelope) (*message.Message, error) { return pack(&e, e.Size()) }
 
 // Unpack writes the metadata and the payload of a parcel, and takes the parcel out of its context, so that it is a
 // message like any other. It does nothing to one that is. Copies of m are not affected.
@@ -74,7 +74,6 @@ func Discard(m *message.Message) {
 // are in the context of this parcel too, it is not changed once it is published.
 type parcel struct {
 	msg      message.Message
-	self     [1]*message.Message // msg, as arguments
 	received atomic.Bool
 	accepted atomic.Bool // it got through dedupe
 	Delivery
@@ -94,8 +93,8 @@ func (d *Delivery) recycle(m *message.Message) {
 	parcels.Put(p)
 }
 
-// pack makes the parcel of e, and returns its message.
-func pack(e *Envelope) (*message.Message, error) {
+// pack makes the parcel of e, which weighs size, and returns its message.
+func pack(e *Envelope, size int) (*message.Message, error) {
 	if err := e.fits(); err != nil {
 		return nil, err
 	}
@@ -104,10 +103,9 @@ func pack(e *Envelope) (*message.Message, error) {
 	}
 	e.expire()
 	p := parcels.Get().(*parcel)
-	p.Context, p.Envelope, p.parcel = context.Background(), *e, p
+	p.Context, p.Envelope, p.parcel, p.size = context.Background(), *e, p, size
 	p.msg.Payload = message.Payload(e.Body)
 	p.msg.SetContext(p)
-	p.self[0] = &p.msg
 	return &p.msg, nil
 }
 

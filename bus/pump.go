@@ -64,10 +64,8 @@ func (l *Link) called(m *message.Message) {
 
 // awaitStart reports whether the link has started. One that could not be attached never does.
 func (l *Link) awaitStart() bool {
-	select {
-	case <-l.started:
+	if l.begun.Load() {
 		return true
-	default:
 	}
 	select {
 	case <-l.started:
@@ -115,7 +113,7 @@ func (l *Link) receive(m *message.Message) *Delivery {
 	l.receiving.Lock()
 	defer l.receiving.Unlock()
 	l.stats.received.Add(1)
-	if err := l.keys.Check(signedFor, l.ch.In, m.Metadata, m.Payload); err != nil {
+	if err := l.checkKey(m); err != nil {
 		l.stats.forged.Add(1)
 		l.Reject(&Delivery{Context: l.ctx, Link: l, Message: m}, err)
 		return nil
@@ -146,6 +144,14 @@ func (l *Link) receive(m *message.Message) *Delivery {
 		l.Reject(d, contain.Tame(err))
 	}
 	return d
+}
+
+// checkKey refuses what is signed by no key of the link's, or not at all where it has keys.
+func (l *Link) checkKey(m *message.Message) error {
+	if l.keys == nil && len(m.Metadata) == 0 { // as parcels are
+		return nil
+	}
+	return l.keys.Check(signedFor, l.ch.In, m.Metadata, m.Payload)
 }
 
 // open finds out what m is. d is not nil. Codecs and values may be the application's, and a panic of theirs costs this message.
@@ -180,14 +186,17 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 		err = unpack(m, &d.Envelope)
 	}
 	d.Envelope.trim(limit)
-	n := d.Envelope.Size()
-	if d.Envelope.Value != nil && !l.bus.readers && (!l.values || n > limit) {
+	d.size = p.size
+	if l.bus.readers || d.Envelope.Fault != nil { // it may weigh less now
+		d.size = d.Envelope.Size()
+	}
+	if d.Envelope.Value != nil && !l.bus.readers && (!l.values || d.size > limit) {
 		d.Envelope.encode()
 		m.Payload = message.Payload(d.Envelope.Body)
-		n = d.Envelope.Size()
+		d.size = d.Envelope.Size()
 	}
-	if err == nil && n > limit {
-		err = tooLarge("", n, limit)
+	if err == nil && d.size > limit {
+		err = tooLarge("", d.size, limit)
 	}
 	return d, err
 }
@@ -221,6 +230,17 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 	if !ok {
 		return nil, fmt.Errorf("inbound middleware replaced the context of message %s", m.UUID)
 	}
+	switch d.Envelope.Type {
+	case ExecuteRequest, ExecuteResponse, Event:
+		l.toLayers(d)
+		return nil, nil
+	}
+	return nil, l.acceptControl(d)
+}
+
+// acceptControl is accept for all but calls and events. It is apart for the sake of the stacks of those that run accept: a
+// goroutine that waits keeps its stack, and each envelope that is made in a function takes room there in any case.
+func (l *Link) acceptControl(d *Delivery) error {
 	e := &d.Envelope
 	switch e.Type {
 	case ListRequest:
@@ -230,22 +250,22 @@ func (l *Link) accept(m *message.Message) ([]*message.Message, error) {
 		l.learn(e)
 		l.toLayers(d)
 		l.answered()
-		return nil, nil
+		return nil
 	case Goodbye:
 		l.peerClosed(ErrPeerClosed)
-		return nil, nil
+		return nil
 	case Flush:
-		return nil, l.Send(Envelope{Type: Flushed, Thread: e.ID})
+		return l.Send(Envelope{Type: Flushed, Thread: e.ID})
 	case Flushed:
 		l.flushed(e.Thread)
-		return nil, nil
+		return nil
 	case Ping: // having come is all that it says
-		return nil, nil
+		return nil
 	}
 	if !l.toLayers(d) && e.Type == ListRequest { // no layer above has commands
-		return nil, l.Send(Envelope{Type: ListResponse, Thread: e.ID, Body: []byte("[]")})
+		return l.Send(Envelope{Type: ListResponse, Thread: e.ID, Body: []byte("[]")})
 	}
-	return nil, nil
+	return nil
 }
 
 func (l *Link) toLayers(d *Delivery) bool {

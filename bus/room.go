@@ -57,8 +57,8 @@ func (o *outbox) emitterRoom() (open <-chan struct{}, until time.Time, slowed bo
 		return nil, until, false
 	}
 	now := time.Now()
-	if r.full.IsZero() || now.Sub(r.full) >= r.patience && o.stall.taken-r.taken >= uint64(max(1, o.limit.items/slowShare)) {
-		r.full, r.taken = now, o.stall.taken
+	if r.full.IsZero() || now.Sub(r.full) >= r.patience && o.taken()-r.taken >= uint64(max(1, o.limit.items/slowShare)) {
+		r.full, r.taken = now, o.taken()
 	}
 	until = r.full.Add(r.patience)
 	if !now.Before(until) {

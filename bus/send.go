@@ -56,6 +56,9 @@ func (l *Link) relay(e *Envelope, m *message.Message) error {
 		it.kind = forwards
 	}
 	if l.direct != nil && l.isReady() {
+		if l.pass(&it) {
+			return nil
+		}
 		return l.handOver(it, false)
 	}
 	return l.queue(e, it, false)
@@ -89,10 +92,12 @@ func (l *Link) marshal(e *Envelope) (m *message.Message, err error) {
 	limit := l.bus.opts.MaxMessageBytes
 	e.trim(limit)
 	if l.parcels != nil {
-		if e.Value != nil && (e.Size() > limit || l.sizer != nil && l.fits(e, nil, 0) != nil) { // its size is a bound
+		size := e.Size()
+		if e.Value != nil && (size > limit || l.sizer != nil && l.fits(e, nil, 0) != nil) { // its size is a bound
 			e.encode()
+			size = e.Size()
 		}
-		return pack(e)
+		return pack(e, size)
 	}
 	e.spellOut()
 	if l.ownCodec {
@@ -159,12 +164,24 @@ func (l *Link) post(e *Envelope, m *message.Message) error {
 func (l *Link) offer(e *Envelope, it outItem, waits bool) error {
 	switch {
 	case !l.isReady():
+	case l.pass(&it):
+		return nil
 	case l.ch.InProcess:
 		return l.publishHere(it, waits)
 	case l.direct != nil:
 		return l.handOver(it, waits)
 	}
 	return l.queue(e, it, waits)
+}
+
+// pass gives a request or reply to the peer where nothing is before it and the peer can take it at once, without the
+// outbox's lock.
+func (l *Link) pass(it *outItem) (taken bool) {
+	if l.direct == nil || it.admitted || it.typ != ExecuteRequest && it.typ != ExecuteResponse || !l.out.pass() {
+		return false
+	}
+	defer func() { l.out.passed(taken) }()
+	return l.tryDirect(it)
 }
 
 func (l *Link) publishHere(it outItem, waits bool) error {
@@ -179,18 +196,29 @@ func (l *Link) publishHere(it outItem, waits bool) error {
 // handOver gives an item to the peer where it can take it at once, and queues it where it cannot.
 func (l *Link) handOver(it outItem, waits bool) error {
 	publish, err := l.out.enter(&it, waits)
-	switch {
-	case !publish:
-	case l.tryDirect(&it):
-		l.stats.sent.Add(1)
-		l.out.leave(&it)
-	default:
-		l.out.giveBack(it)
+	if publish {
+		l.tryHandOver(it)
 	}
 	if err == ErrFull && !waits {
 		l.noRoom(&it)
 	}
 	return err
+}
+
+// tryHandOver ends what enter has begun, also where the publisher ends the goroutine.
+func (l *Link) tryHandOver(it outItem) {
+	left := true // by the publisher's goroutine, unless cleared
+	defer func() {
+		if left {
+			l.out.leave(&it)
+		}
+	}()
+	if !l.tryDirect(&it) {
+		left = false
+		l.out.giveBack(it)
+		return
+	}
+	l.stats.sent.Add(1)
 }
 
 // tryDirect reports whether the peer has taken the message. A panic of the publisher leaves it to the writer to find
@@ -205,7 +233,6 @@ func (l *Link) tryDirect(it *outItem) (taken bool) {
 			_ = l.caught("publisher", v)
 		} else {
 			l.unsent(it, contain.ErrExited)
-			l.out.leave(it)
 		}
 	}()
 	taken = l.direct.TryPublish(l.ch.Out, it.msg)
@@ -217,7 +244,7 @@ func (l *Link) tryDirect(it *outItem) (taken bool) {
 const itemOverhead = 256
 
 func (l *Link) item(e *Envelope, m *message.Message) (outItem, error) {
-	n, limit := l.weight(e, m), l.bus.opts.MaxMessageBytes
+	n, limit := l.weight(m), l.bus.opts.MaxMessageBytes
 	if n > limit {
 		return outItem{}, tooLarge("", n, limit)
 	}

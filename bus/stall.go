@@ -13,20 +13,20 @@ type stallWatch struct {
 	timer   *time.Timer
 	armed   bool
 	stopped bool
-	taken   uint64 // messages published so far
-	seen    uint64 // what taken was when it was looked at last
+	taken   uint64 // messages published so far, beside those that have passed the gate; see outbox.taken
+	seen    uint64 // how many had been published when it was looked at last
 	moved   time.Time
 }
 
 // looks is how often the watch looks within its timeout.
 const looks = 4
 
-// arm starts the watch unless it runs.
-func (s *stallWatch) arm() {
+// arm starts the watch unless it runs. taken is how many have been published.
+func (s *stallWatch) arm(taken uint64) {
 	if s.armed || s.stopped || s.check == nil {
 		return
 	}
-	s.armed, s.seen, s.moved = true, s.taken, time.Now()
+	s.armed, s.seen, s.moved = true, taken, time.Now()
 	if s.timer == nil {
 		s.timer = time.AfterFunc(s.timeout/looks, s.check)
 	} else {
@@ -46,13 +46,13 @@ func (s *stallWatch) stop() {
 func (o *outbox) stalled() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s, now := &o.stall, time.Now()
+	s, taken, now := &o.stall, o.taken(), time.Now()
 	if s.stopped {
 		return false
 	}
 	switch {
-	case s.taken != s.seen:
-		s.seen, s.moved = s.taken, now
+	case taken != s.seen:
+		s.seen, s.moved = taken, now
 	case o.total() == 0:
 		s.armed = false
 		return false
@@ -84,5 +84,5 @@ func (l *Link) stalled() {
 func (o *outbox) watchOn() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.stall.arm()
+	o.stall.arm(o.taken())
 }

@@ -28,7 +28,7 @@ type LinkStats struct {
 func (l *Link) Stats() LinkStats {
 	return LinkStats{
 		Received: l.stats.received.Load(),
-		Sent:     l.stats.sent.Load(),
+		Sent:     l.stats.sent.Load() + l.out.mu.gate.Passed(),
 		Rejected: l.stats.rejected.Load(),
 		Forged:   l.stats.forged.Load(),
 		Unsent:   l.stats.unsent.Load(),

@@ -128,7 +128,8 @@ func (l *Link) hand(it *outItem) error {
 		l.keys.Sign(signedFor, l.ch.Out, it.msg.Metadata, it.msg.Payload)
 	}
 	if l.parcels != nil {
-		return contain.Tame(l.parcels.PublishParcels(l.ch.Out, it.msg.Context().(*parcel).self[:]...))
+		l.single[0] = it.msg
+		return contain.Tame(l.parcels.PublishParcels(l.ch.Out, l.single[:]...))
 	}
 	return contain.Tame(l.ch.Publisher.Publish(l.ch.Out, it.msg))
 }

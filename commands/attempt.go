@@ -95,7 +95,7 @@ func (up *uplink) next() (*claim, *attempt) {
 		}
 		a := &attempt{exchange: exchange{command: c.id}, up: up, claim: c, cmd: want, was: c.told, sent: time.Now()}
 		a.owner = a
-		if !up.to.begin(&a.exchange, bus.NewID(), up.deadline(c)) {
+		if !up.to.begin(&a.exchange, "", up.deadline(c)) {
 			break // the link has closed
 		}
 		c.attempt, c.told = a, true

@@ -175,7 +175,7 @@ func (p *peer) call(ctx context.Context, id string, in payload.Content, tr trait
 	}
 	c := p.r.newCall(id, listed)
 	defer p.release(c)
-	if !p.begin(&c.exchange, bus.NewID(), time.Now().Add(ttl)) {
+	if !p.begin(&c.exchange, "", time.Now().Add(ttl)) {
 		c.over = true
 		return payload.Content{}, disconnected(id, p.link.ID(), bus.ErrNotConnected)
 	}

@@ -15,13 +15,13 @@ import (
 // exactly once: by the reply, the deadline, the caller that leaves, a failed
 // send, or the end of the link.
 type exchange struct {
-	id      string // on the wire
-	command string // the command's ID
-	to      *peer  // the link it was sent on; only a reply from there counts
-	slot           // its deadline; guarded by its pendingPart's mu
-	listed  bool   // it was sent to the command's owner, not to the router
-	owner   settler
-	inLine  atomic.Bool // it waits for room on the link: the peer has not heard of it
+	idEntry[*exchange]        // id is that on the wire; guarded by its pendingPart's mu
+	slot                      // its deadline; likewise
+	command            string // the command's ID
+	to                 *peer  // the link it was sent on; only a reply from there counts
+	listed             bool   // it was sent to the command's owner, not to the router
+	owner              settler
+	inLine             atomic.Bool // it waits for room on the link: the peer has not heard of it
 }
 
 // settler is what waits for the answer: a call made here, a request forwarded
@@ -74,22 +74,6 @@ func (p *peer) answered(d *bus.Delivery) {
 		p.missing(ex.command, e.Fault)
 	}
 	ex.owner.settle(outcome{Content: payload.Content{Body: e.Body, Value: e.Value}, fault: e.Fault, metadata: e.Metadata, free: e.Free})
-}
-
-// answered is take for a message of type t. wrong reports that there is an
-// exchange with that ID, and that such a message does not answer it.
-func (p *pending) answered(id string, t bus.Type) (ex *exchange, wrong bool) {
-	part := p.part(id)
-	part.mu.Lock()
-	defer part.mu.Unlock()
-	switch ex = part.byID[id]; {
-	case ex == nil:
-		return nil, false
-	case ex.owner.answer() != t:
-		return nil, true
-	}
-	part.remove(ex)
-	return ex, false
 }
 
 // missing handles the not_found of a peer that was asked because the table says

@@ -75,7 +75,7 @@ func (p *peer) unlist(rt *route) {
 // Where there is no room, the oldest that is overdue makes some.
 func (p *peer) roomToForward(rt *route) placement {
 	p.mu.Lock()
-	if p.closed || p.in[rt.originID] != nil {
+	if p.closed || p.in.get(rt.serving.id, rt.serving.hash) != nil {
 		p.mu.Unlock()
 		return moot
 	}

@@ -20,8 +20,8 @@ type peer struct {
 	turn sync.Mutex // held while the peer is told what this registry executes, so that it hears of each ID in order; taken before r.mu
 
 	mu      sync.Mutex
-	closed  bool                // guarded by mu: nothing is added any more
-	in      map[string]*serving // guarded by mu: requests received and not answered, by ID
+	closed  bool              // guarded by mu: nothing is added any more
+	in      idTable[*serving] // guarded by mu: requests received and not answered, by ID
 	lanes   [bus.MaxDepth + 1]lane
 	waiting int // guarded by mu: requests in the backlogs of all lanes
 	doubts  doubts
@@ -43,7 +43,6 @@ func (r *Registry) newPeer(l *bus.Link) bus.Receiver {
 		r:      r,
 		link:   l,
 		router: l.ID() == r.cfg.RouterChannel,
-		in:     make(map[string]*serving),
 		owned:  make(map[string]struct{}),
 	}
 	p.out.open()
@@ -117,7 +116,7 @@ func (p *peer) Closed(err error) {
 	p.mu.Lock()
 	p.closed = true
 	in := p.in
-	p.in = make(map[string]*serving)
+	p.in = idTable[*serving]{}
 	var refused []*serving
 	for i := range p.lanes {
 		refused = append(refused, p.lanes[i].backlog...)
@@ -142,7 +141,7 @@ func (p *peer) Closed(err error) {
 		p.unstarted(s.Envelope.ID, disconnected(s.Envelope.Name, p.link.ID(), nil))
 		p.r.bus.End()
 	}
-	for _, s := range in {
+	for s := range in.all() {
 		s.leave(context.Canceled)
 	}
 }

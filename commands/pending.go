@@ -5,24 +5,25 @@ import (
 	"time"
 
 	"github.com/leatbus/leat/bus"
+	"github.com/leatbus/leat/internal/ids"
 )
 
-// pending is the requests that were sent on a link and are not answered yet.
-// It is split by ID: with thousands of callers, one mutex was what most of
-// them waited for, each woken behind all the others.
+// pending is the requests that were sent on a link and are not answered yet. It is split by ID, and IDs of our own are made
+// so that a processor mostly uses one part: else the parts would move from one processor's cache to the other's.
 type pending [16]pendingPart
 
 type pendingPart struct {
 	mu        sync.Mutex
-	closed    bool                 // guarded by mu: nothing is added any more
-	byID      map[string]*exchange // guarded by mu
-	deadlines deadlines            // guarded by mu
+	closed    bool               // guarded by mu: nothing is added any more
+	byID      idTable[*exchange] // guarded by mu
+	deadlines deadlines          // guarded by mu
+
+	_ [24]byte // parts share no cache line
 }
 
 func (p *pending) open() {
 	for i := range p {
 		part := &p[i]
-		part.byID = make(map[string]*exchange)
 		part.deadlines.fire = part.expire
 	}
 }
@@ -33,22 +34,27 @@ func (p *pending) part(id string) *pendingPart {
 	return &p[(c&15+c>>6*9)%byte(len(p))]
 }
 
-// add puts ex in under id, or under a fresh ID if that one is in use, and
+// freshID returns an ID that belongs to a part of the processor's own.
+func freshID() string { return ids.NewEnding(uint8(nearby())) }
+
+// add puts ex in under id, or under a fresh ID if that one is in use or empty, and
 // starts its deadline. It fails once it is closed.
 func (p *pending) add(ex *exchange, id string) bool {
-	for ; ; id = bus.NewID() {
-		part := p.part(id)
+	if id == "" {
+		id = freshID()
+	}
+	for ; ; id = freshID() {
+		part, hash := p.part(id), hashID(id)
 		part.mu.Lock()
 		if part.closed {
 			part.mu.Unlock()
 			return false
 		}
-		if part.byID[id] != nil {
+		if part.byID.get(id, hash) != nil {
 			part.mu.Unlock()
 			continue
 		}
-		ex.id = id
-		part.byID[id] = ex
+		part.byID.add(&ex.idEntry, id, hash, ex)
 		part.deadlines.add(ex)
 		part.mu.Unlock()
 		return true
@@ -60,36 +66,57 @@ func (p *pending) drop(ex *exchange) bool {
 	part := p.part(ex.id)
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	if part.byID[ex.id] != ex {
-		return false
-	}
-	part.remove(ex)
-	return true
+	return part.remove(ex)
 }
 
 // take removes the exchange with that ID. Nil if it has been taken.
 func (p *pending) take(id string) *exchange {
-	part := p.part(id)
+	if id == "" {
+		return nil
+	}
+	part, hash := p.part(id), hashID(id)
 	part.mu.Lock()
-	ex := part.byID[id]
-	if ex != nil {
+	defer part.mu.Unlock()
+	e := part.byID.get(id, hash)
+	if e == nil {
+		return nil
+	}
+	part.remove(e.item)
+	return e.item
+}
+
+// answered is take for a message of type t. wrong reports that there is an
+// exchange with that ID, and that such a message does not answer it.
+func (p *pending) answered(id string, t bus.Type) (ex *exchange, wrong bool) {
+	part, hash := p.part(id), hashID(id)
+	part.mu.Lock()
+	e := part.byID.get(id, hash)
+	switch {
+	case e == nil:
+	case e.item.owner.answer() != t:
+		wrong = true
+	default:
+		ex = e.item
 		part.remove(ex)
 	}
 	part.mu.Unlock()
-	return ex
+	return ex, wrong
 }
 
-// remove takes ex out. part.mu is held.
-func (part *pendingPart) remove(ex *exchange) {
-	delete(part.byID, ex.id)
+// remove takes ex out, and reports whether it was in. part.mu is held.
+func (part *pendingPart) remove(ex *exchange) bool {
+	if !part.byID.remove(&ex.idEntry) {
+		return false
+	}
 	part.deadlines.remove(ex)
+	return true
 }
 
 // len returns how many there are.
 func (p *pending) len() (n int) {
 	for i := range p {
 		p[i].mu.Lock()
-		n += len(p[i].byID)
+		n += p[i].byID.len()
 		p[i].mu.Unlock()
 	}
 	return n
@@ -97,14 +124,14 @@ func (p *pending) len() (n int) {
 
 // isCall reports whether a call of the registry's own waits under that ID, for that command.
 func (p *pending) isCall(id, command string) bool {
-	part := p.part(id)
+	part, hash := p.part(id), hashID(id)
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	ex := part.byID[id]
-	if ex == nil || ex.command != command {
+	e := part.byID.get(id, hash)
+	if e == nil || e.item.command != command {
 		return false
 	}
-	_, ok := ex.owner.(*call)
+	_, ok := e.item.owner.(*call)
 	return ok
 }
 
@@ -114,10 +141,10 @@ func (p *pending) close() (left []*exchange) {
 		part := &p[i]
 		part.mu.Lock()
 		part.closed = true
-		for _, ex := range part.byID {
+		for ex := range part.byID.all() {
 			left = append(left, ex)
 		}
-		part.byID = nil
+		part.byID = idTable[*exchange]{}
 		part.deadlines.stop()
 		part.mu.Unlock()
 	}
@@ -128,9 +155,9 @@ func (p *pending) close() (left []*exchange) {
 // that nothing waits for them any more. It is the alarm's function.
 func (part *pendingPart) expire() {
 	part.mu.Lock()
-	expired := part.deadlines.due()
+	expired := part.deadlines.due(part.byID.all())
 	for _, ex := range expired {
-		delete(part.byID, ex.id)
+		part.byID.remove(&ex.idEntry)
 	}
 	part.mu.Unlock()
 	for _, ex := range expired {
@@ -140,7 +167,7 @@ func (part *pendingPart) expire() {
 }
 
 // begin makes ex wait for the answer, under id or a fresh one if that is in
-// use. It fails once the link has closed.
+// use or empty. It fails once the link has closed.
 func (p *peer) begin(ex *exchange, id string, deadline time.Time) bool {
 	ex.to, ex.at = p, deadline
 	return p.out.add(ex, id)

@@ -13,11 +13,10 @@ import (
 // keeps nothing of what was sent.
 type route struct {
 	exchange
-	serving  serving // at the origin
-	origin   *peer
-	originID string
-	cost     int       // bytes that it counts for at the origin
-	at       time.Time // when it was forwarded
+	serving serving // at the origin
+	origin  *peer
+	cost    int       // bytes that it counts for at the origin
+	at      time.Time // when it was forwarded
 
 	older, newer *route // guarded by origin.mu: see forwarded
 	settled      bool   // guarded by origin.mu: answered, before it was even sent
@@ -27,12 +26,8 @@ type route struct {
 // requested handles an execute.command.request from the peer.
 func (p *peer) requested(d *bus.Delivery) {
 	r, e := p.r, &d.Envelope
-	switch {
-	case e.Depth == 0 && r.bus.Draining():
-		p.unstarted(e.ID, disconnected(e.Name, p.link.ID(), ErrClosed))
-		return
-	case e.Depth > bus.MaxDepth:
-		p.refuse(e.ID, tooDeep(e.Name).fault())
+	if e.Depth > bus.MaxDepth || e.Depth == 0 && r.bus.Draining() {
+		p.inadmissible(d)
 		return
 	}
 	cmd := r.lookup(e.Name)
@@ -40,9 +35,26 @@ func (p *peer) requested(d *bus.Delivery) {
 		cmd = r.acknowledged(e.Name, p)
 	}
 	private := isPrivate(e.Name)
-	switch {
-	case cmd != nil && cmd.owner == nil && (!private || p.link.Local()):
+	if cmd != nil && cmd.owner == nil && (!private || p.link.Local()) {
 		p.admit(d, cmd)
+		return
+	}
+	p.elsewhere(d, cmd, private)
+}
+
+// inadmissible refuses a request that comes too late or is nested too deeply.
+func (p *peer) inadmissible(d *bus.Delivery) {
+	e := &d.Envelope
+	if e.Depth == 0 {
+		p.unstarted(e.ID, disconnected(e.Name, p.link.ID(), ErrClosed))
+		return
+	}
+	p.refuse(e.ID, tooDeep(e.Name).fault())
+}
+
+// elsewhere handles a request that is not served here.
+func (p *peer) elsewhere(d *bus.Delivery, cmd *command, private bool) {
+	switch {
 	case private:
 		p.unrouted(d)
 	case cmd != nil && cmd.owner != p: // owner is not nil: the local ones are handled
@@ -101,10 +113,11 @@ func (p *peer) forward(d *bus.Delivery, to *peer, listed bool) {
 		return
 	}
 	now := time.Now()
-	rt := &route{exchange: exchange{command: e.Name, listed: listed}, origin: p, originID: e.ID,
+	rt := &route{exchange: exchange{command: e.Name, listed: listed}, origin: p,
 		cost: requestBytes + len(e.ID) + len(e.Name), at: now}
 	rt.owner = rt
 	rt.serving = serving{p: p, route: rt}
+	rt.serving.id, rt.serving.hash = e.ID, hashID(e.ID)
 	expires := e.Expires
 	if expires.IsZero() {
 		expires = now.Add(p.r.cfg.RequestTTL)
@@ -138,7 +151,7 @@ func (p *peer) enter(s *serving) bool {
 	p.mu.Lock()
 	closed, settled := p.closed, s.route.settled
 	if !closed && !settled {
-		p.in[s.route.originID] = s
+		p.in.add(&s.idEntry, s.id, s.hash, s)
 		p.forwarded.push(s.route)
 		p.held += s.route.cost
 		p.sweepLater()
@@ -172,15 +185,13 @@ func (rt *route) settle(o outcome) {
 	p.mu.Lock()
 	rt.settled = true
 	counted := rt.counted
-	if s := p.in[rt.originID]; s != nil && s.route == rt {
-		delete(p.in, rt.originID)
-	}
+	p.in.remove(&rt.serving.idEntry)
 	p.unlist(rt)
 	p.mu.Unlock()
 	if counted {
 		defer p.r.bus.End() // also when the publisher ends the goroutine
 	}
-	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: rt.originID,
+	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: rt.serving.id,
 		Body: o.Body, Value: o.Value, Fault: o.fault, Metadata: o.metadata, Free: o.free || o.err != nil}
 	switch {
 	case o.err != nil:

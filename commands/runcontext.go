@@ -16,15 +16,19 @@ import (
 // are made when they are first asked for, which saves context.WithDeadline's five
 // allocations and a timer on every call.
 type runContext struct {
-	*bus.Delivery           // values, depth included
-	deadline      time.Time // zero when unknown
+	*bus.Delivery // values, depth included, and the deadline
 
-	mu    sync.Mutex
-	done  chan struct{}  // guarded by mu: nil until it is asked for
-	timer *time.Timer    // guarded by mu: runs with done
-	err   error          // guarded by mu: why it has ended; nil while it has not
-	after map[int]func() // guarded by mu: what to run at the end
-	next  int            // guarded by mu: key for after
+	mu   sync.Mutex
+	err  error  // guarded by mu: why it has ended; nil while it has not
+	wait *waits // guarded by mu: nil until it is asked for
+}
+
+// waits is what waits for the end of a run's context. Its runContext guards it.
+type waits struct {
+	done  chan struct{}
+	timer *time.Timer    // of the deadline
+	after map[int]func() // what to run at the end
+	next  int            // key for after
 }
 
 var closedChan = func() chan struct{} {
@@ -33,33 +37,46 @@ var closedChan = func() chan struct{} {
 	return c
 }()
 
-func (c *runContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+// Deadline is the caller's: zero when unknown.
+func (c *runContext) Deadline() (time.Time, bool) {
+	at := c.Envelope.Expires
+	return at, !at.IsZero()
+}
+
+// late reports whether the deadline has passed.
+func (c *runContext) late() bool {
+	at, ok := c.Deadline()
+	return ok && !time.Now().Before(at)
+}
 
 func (c *runContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done == nil {
-		c.done = make(chan struct{})
-		c.arm()
+	switch {
+	case c.wait != nil:
+		return c.wait.done
+	case c.err != nil:
+		return closedChan
 	}
-	return c.done
+	return c.waits().done
 }
 
-// arm starts the timer of the deadline, or ends what has ended. c.mu is held.
-func (c *runContext) arm() {
-	switch {
-	case c.err != nil:
-		c.done = closedChan
-	case !c.deadline.IsZero() && c.timer == nil:
-		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.end(context.DeadlineExceeded) })
+// waits returns what waits, and starts the timer of the deadline the first time. c.mu is held, and the context has not ended.
+func (c *runContext) waits() *waits {
+	if c.wait == nil {
+		c.wait = &waits{done: make(chan struct{})}
+		if at, ok := c.Deadline(); ok {
+			c.wait.timer = time.AfterFunc(time.Until(at), func() { c.end(context.DeadlineExceeded) })
+		}
 	}
+	return c.wait
 }
 
 func (c *runContext) Err() error {
 	c.mu.Lock()
 	err := c.err
 	c.mu.Unlock()
-	if err == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+	if err == nil && c.late() {
 		c.end(context.DeadlineExceeded)
 		return c.Err()
 	}
@@ -74,28 +91,25 @@ func (c *runContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	if c.after == nil {
-		c.after = make(map[int]func())
+	w := c.waits()
+	if w.after == nil {
+		w.after = make(map[int]func())
 	}
-	key := c.next
-	c.next++
-	c.after[key] = f
-	if c.done == nil {
-		c.done = make(chan struct{})
-		c.arm()
-	}
+	key := w.next
+	w.next++
+	w.after[key] = f
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		_, waits := c.after[key]
-		delete(c.after, key)
+		_, waits := w.after[key]
+		delete(w.after, key)
 		return waits
 	}
 }
 
 // end ends the context, unless it has ended before.
 func (c *runContext) end(err error) {
-	if !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+	if c.late() {
 		err = context.DeadlineExceeded // the caller has left because of it, and was faster to say so
 	}
 	c.finish(err)
@@ -111,14 +125,16 @@ func (c *runContext) finish(err error) {
 		return
 	}
 	c.err = err
-	if c.timer != nil {
-		c.timer.Stop()
+	if c.wait == nil {
+		c.mu.Unlock()
+		return
 	}
-	if c.done != nil {
-		close(c.done)
+	if t := c.wait.timer; t != nil {
+		t.Stop()
 	}
-	after := c.after
-	c.after = nil
+	close(c.wait.done)
+	after := c.wait.after
+	c.wait.after = nil
 	c.mu.Unlock()
 	for _, f := range after {
 		go f()

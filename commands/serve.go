@@ -12,9 +12,9 @@ import (
 // serving is one request that was received and is not answered yet: a handler
 // runs or waits to run, or it was forwarded. It is the context of the run.
 type serving struct {
+	idEntry[*serving] // in peer.in; guarded by p.mu
 	runContext
 	p      *peer
-	lane   *lane
 	cmd    *command // the local command; nil when forwarded
 	cost   int      // guarded by p.mu: bytes that it counts for; of one that is served here
 	route  *route   // where it was forwarded to; nil when served here
@@ -33,11 +33,13 @@ type lane struct {
 	gone    int        // how many of them have no caller any more
 }
 
+// lane returns the one that a request which is served here belongs to. p.mu guards it.
+func (s *serving) lane() *lane { return &s.p.lanes[s.Envelope.Depth] }
+
 // admit runs the request's handler in a goroutine of its own, or lets it wait
 // for one that ends, or refuses it. It runs on the pump.
 func (p *peer) admit(d *bus.Delivery, cmd *command) {
-	s := &serving{runContext: runContext{Delivery: d}, p: p, cmd: cmd, lane: &p.lanes[d.Envelope.Depth], cost: requestBytes + d.Envelope.Size()}
-	s.deadline = d.Envelope.Expires
+	s := &serving{runContext: runContext{Delivery: d}, p: p, cmd: cmd, cost: requestBytes + d.Size()}
 	switch p.place(s) {
 	case running:
 		p.r.workers.start(s)
@@ -58,26 +60,26 @@ const (
 
 // place decides that, and counts the request in unless it is moot or refused.
 func (p *peer) place(s *serving) placement {
-	id := s.Envelope.ID
+	id, hash := s.Envelope.ID, hashID(s.Envelope.ID)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, duplicate := p.in[id]; duplicate || p.closed {
+	if p.closed || p.in.get(id, hash) != nil {
 		return moot
 	}
-	got := running
+	got, l := running, s.lane()
 	switch {
 	case p.tooMuch(s.cost):
 		return overloaded
-	case s.lane.running < p.r.cfg.MaxInFlight:
-		s.lane.running++
+	case l.running < p.r.cfg.MaxInFlight:
+		l.running++
 	case p.waiting < p.r.cfg.MaxBacklog:
 		got, s.queued = waiting, true
-		s.lane.backlog = append(s.lane.backlog, s)
+		l.backlog = append(l.backlog, s)
 		p.waiting++
 	default:
 		return overloaded
 	}
-	p.in[id] = s
+	p.in.add(&s.idEntry, id, hash, s)
 	p.held += s.cost
 	p.r.bus.Begin()
 	return got
@@ -114,7 +116,7 @@ func (p *peer) next(ended *serving) *serving {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.unhold(ended)
-	l := ended.lane
+	l := ended.lane()
 	for len(l.backlog) > 0 {
 		s := l.backlog[0]
 		l.backlog[0] = nil
@@ -167,9 +169,7 @@ func (s *serving) reply() {
 func (s *serving) finished() bool {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	if s.p.in[s.Envelope.ID] == s {
-		delete(s.p.in, s.Envelope.ID)
-	}
+	s.p.in.remove(&s.idEntry)
 	if !s.gone { // else it holds its bytes until the run has ended
 		s.p.unhold(s)
 	}
@@ -185,16 +185,18 @@ func (p *peer) refuse(id string, f *bus.Fault) {
 // runs has its context cancelled, one that waits never runs, one that was
 // forwarded is cancelled there.
 func (p *peer) cancel(id string) {
+	hash := hashID(id)
 	p.mu.Lock()
-	s := p.in[id]
-	if s == nil {
+	e := p.in.get(id, hash)
+	if e == nil {
 		p.mu.Unlock()
 		return
 	}
-	delete(p.in, id)
+	s := e.item
+	p.in.remove(e)
 	s.gone = true
 	if s.queued {
-		s.lane.forget()
+		s.lane().forget()
 		p.waiting--
 		p.unhold(s)
 		p.r.bus.End()

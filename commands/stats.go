@@ -74,7 +74,7 @@ func (r *Registry) Stats() Stats {
 	for _, p := range peers {
 		s.Pending += p.out.len()
 		p.mu.Lock()
-		s.Serving += len(p.in)
+		s.Serving += p.in.len()
 		s.Waiting += p.waiting
 		s.Held += p.held
 		p.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -90,7 +91,8 @@ type topic struct {
 	name string
 	once sync.Once
 	open chan struct{}
-	link bool // set before open is closed: a link receives, which takes parcels
+	link bool        // set before open is closed: a link receives, which takes parcels
+	up   atomic.Bool // open is closed
 }
 
 func newTopic(name string) *topic { return &topic{name: name, open: make(chan struct{})} }
@@ -168,10 +170,8 @@ func (g *gate) Publish(topic string, messages ...*message.Message) error {
 }
 
 func (g *gate) wait() error {
-	select {
-	case <-g.to.open:
+	if g.to.up.Load() {
 		return nil
-	default:
 	}
 	select {
 	case <-g.to.open:
@@ -200,12 +200,7 @@ func (g *parcelGate) PublishParcels(topic string, parcels ...*message.Message) e
 
 // TakesParcels implements [bus.ParcelPublisher].
 func (g *parcelGate) TakesParcels(string) bool {
-	select {
-	case <-g.to.open:
-		return g.to.link
-	default:
-		return false
-	}
+	return g.to.up.Load() && g.to.link
 }
 
 // directGate is the gate of a Pub/Sub that can call its subscriber.
@@ -215,12 +210,7 @@ type directGate struct {
 }
 
 func (g *directGate) TryPublish(topic string, m *message.Message) bool {
-	select {
-	case <-g.to.open:
-		return g.to.link && g.pubsub.TryPublish(topic, m)
-	default:
-		return false
-	}
+	return g.TakesParcels(topic) && g.pubsub.TryPublish(topic, m)
 }
 
 // Close does nothing: the pair closes what it made.
@@ -256,6 +246,7 @@ func (o *opener) open(link bool, subscribe func() error) error {
 	}
 	o.from.once.Do(func() {
 		o.from.link = link
+		o.from.up.Store(true)
 		close(o.from.open)
 	})
 	return nil

@@ -51,7 +51,7 @@ func (p *PubSub) SubscribeFunc(ctx context.Context, topic string, fn func(*messa
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed.Load() {
 		c.cancel()
 		return nil, ErrClosed
 	}
@@ -116,6 +116,18 @@ func (c *consumer) help() {
 // helpEnded ends a publisher's turn.
 func (c *consumer) helpEnded() {
 	c.topic.mu.Lock()
+	c.endTurn()
+}
+
+// gateEnded ends the turn of a publisher that came through the gate.
+func (c *consumer) gateEnded() {
+	if !c.topic.mu.gate.Leave(true) {
+		c.endTurn()
+	}
+}
+
+// endTurn ends a publisher's turn. topic.mu is held, and released.
+func (c *consumer) endTurn() {
 	c.turn = nobodys
 	if len(c.queue) > 0 && !c.gone {
 		c.turn = goroutines
@@ -131,13 +143,8 @@ func (c *consumer) helpEnded() {
 // has one subscriber only, which is a function (see [PubSub.SubscribeFunc]), and nothing waits for that. Then the function
 // has run, on the calling goroutine, when it returns true.
 func (p *PubSub) TryPublish(topic string, msg *message.Message) bool {
-	p.mu.RLock()
-	t := p.topics[topic]
-	if p.closed {
-		t = nil
-	}
-	p.mu.RUnlock()
-	if t == nil {
+	t := p.find(topic)
+	if t == nil || p.closed.Load() {
 		return false
 	}
 	if !p.opts.HandOver {
@@ -149,24 +156,24 @@ func (p *PubSub) TryPublish(topic string, msg *message.Message) bool {
 // direct is take and help in one, for the message that nothing waits before and no other subscription receives. It reports
 // whether it has done it.
 func (t *topic) direct(msg *message.Message) bool {
-	t.mu.Lock()
-	if len(t.consumers) != 1 || len(t.subs) > 0 || t.queueing > 0 {
-		t.mu.Unlock()
+	if !t.mu.gate.Enter() {
 		return false
 	}
-	c := t.consumers[0]
-	if c.turn != nobodys || len(c.queue) > 0 || c.gone {
-		t.mu.Unlock()
-		return false
-	}
-	c.turn = publishers
-	t.counts.Published++
-	t.counts.Delivered++
-	t.counts.Acked++
-	t.mu.Unlock()
-	defer c.helpEnded()
+	c := t.mu.sole
+	defer c.gateEnded() // also when fn panics, or ends the goroutine
 	c.fn(msg)
 	return true
+}
+
+// idle returns the consumer that is all that the topic has, if nothing waits for it and it is nobody's turn. mu is held.
+func (t *topic) idle() *consumer {
+	if len(t.consumers) != 1 || len(t.subs) > 0 || t.queueing > 0 {
+		return nil
+	}
+	if c := t.consumers[0]; c.turn == nobodys && len(c.queue) == 0 && !c.gone {
+		return c
+	}
+	return nil
 }
 
 func (c *consumer) signal() {

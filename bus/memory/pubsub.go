@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"maps"
 	"sync"
@@ -20,10 +21,11 @@ type PubSub struct {
 	pumps    sync.WaitGroup // one for each subscription; Add under mu
 	unrouted atomic.Uint64
 
-	mu     sync.RWMutex // guards what follows; taken before topic.mu
-	closed bool
-	topics map[string]*topic
-	past   Stats // of topics that are gone
+	closed atomic.Bool // set under mu
+	topics sync.Map    // string to *topic; written under mu
+
+	mu   sync.Mutex // guards what follows; taken before topic.mu
+	past Stats      // of topics that are gone
 }
 
 var (
@@ -36,7 +38,6 @@ func New(opts Options) *PubSub {
 	return &PubSub{
 		opts:    opts.withDefaults(),
 		closing: make(chan struct{}),
-		topics:  make(map[string]*topic),
 	}
 }
 
@@ -89,9 +90,7 @@ func (p *PubSub) keep(msg *message.Message) *message.Message {
 // wait for room.
 func (p *PubSub) publish(ctx context.Context, name string, msgs []*message.Message) error {
 	for done := 0; ; {
-		p.mu.RLock()
-		t, closed := p.topics[name], p.closed
-		p.mu.RUnlock()
+		t, closed := p.find(name), p.closed.Load()
 		switch {
 		case closed && done == 0:
 			return ErrClosed
@@ -145,7 +144,7 @@ func (p *PubSub) Subscribe(ctx context.Context, topic string) (<-chan *message.M
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed.Load() {
 		s.cancel()
 		return nil, ErrClosed
 	}
@@ -171,21 +170,36 @@ func (p *PubSub) remove(s *subscription) (queued, unacked int) {
 	return queued, unacked
 }
 
+// find returns the topic of that name, or nil.
+func (p *PubSub) find(name string) *topic {
+	if t, ok := p.topics.Load(name); ok {
+		return t.(*topic)
+	}
+	return nil
+}
+
 // topic returns the topic of that name, made if need be. p.mu is held.
 func (p *PubSub) topic(name string) *topic {
-	t := p.topics[name]
+	t := p.find(name)
 	if t == nil {
 		t = newTopic(name, &p.opts)
-		p.topics[name] = t
+		p.topics.Store(name, t)
 	}
 	return t
+}
+
+// all is the topics.
+func (p *PubSub) all() iter.Seq[*topic] {
+	return func(yield func(*topic) bool) {
+		p.topics.Range(func(_, t any) bool { return yield(t.(*topic)) })
+	}
 }
 
 // dropIfUnused forgets a topic without subscriptions. p.mu and t.mu are held.
 func (p *PubSub) dropIfUnused(t *topic) {
 	if len(t.subs)+len(t.consumers) == 0 {
-		delete(p.topics, t.name)
-		p.past.add(&t.counts)
+		p.topics.Delete(t.name)
+		p.past.add(t.total())
 	}
 }
 
@@ -206,12 +220,11 @@ func (p *PubSub) Close() error {
 func (p *PubSub) shut() (cancels []context.CancelFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed.Swap(true) {
 		return nil
 	}
-	p.closed = true
 	close(p.closing)
-	for _, t := range p.topics {
+	for t := range p.all() {
 		t.mu.Lock()
 		for _, s := range t.subs {
 			cancels = append(cancels, s.cancel)

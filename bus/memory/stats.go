@@ -31,14 +31,23 @@ func (s *Stats) add(o *Stats) {
 	s.Abandoned += o.Abandoned
 }
 
+// total is the topic's counts. t.mu is held.
+func (t *topic) total() *Stats {
+	s, direct := t.counts, t.mu.gate.Passed()
+	s.Published += direct
+	s.Delivered += direct
+	s.Acked += direct
+	return &s
+}
+
 // Stats returns the counts as of now. An ack or nack that happened before the
 // call is in them. It may be called at any time, also after Close.
 func (p *PubSub) Stats() Stats {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	total := p.past
 	total.Unrouted = p.unrouted.Load()
-	for _, t := range p.topics {
+	for t := range p.all() {
 		t.mu.Lock()
 		for _, s := range t.subs {
 			s.reap()
@@ -49,7 +58,7 @@ func (p *PubSub) Stats() Stats {
 		for _, c := range t.consumers {
 			total.Queued += len(c.queue)
 		}
-		total.add(&t.counts)
+		total.add(t.total())
 		t.mu.Unlock()
 	}
 	return total

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/leatbus/leat/internal/gate"
 )
 
 // topic is the subscriptions of one name. A topic exists as long as it has one.
@@ -20,10 +21,10 @@ type topic struct {
 	// queues, windows and deliveries too. A message enters all queues under
 	// it, hence all subscribers see one order. No user code runs and nothing
 	// waits while it is held: the one channel send under it, in
-	// subscription.hand, has made sure that there is room.
-	mu     sync.Mutex
+	// subscription.hand, has made sure that there is room. Publishers may come past it: see direct.
+	mu     topicMutex
 	subs   []*subscription // in order of Subscribe
-	counts Stats           // all but the gauges and Unrouted
+	counts Stats           // all but the gauges, Unrouted, and what was published past mu
 
 	consumers []*consumer                 // in order of SubscribeFunc; replaced, never changed in place
 	fed       atomic.Pointer[[]*consumer] // the same, for readers that do not hold mu
@@ -37,12 +38,37 @@ type topic struct {
 }
 
 func newTopic(name string, opts *Options) *topic {
-	return &topic{
+	t := &topic{
 		name: name,
 		opts: opts,
 		turn: make(chan struct{}, 1),
 		room: make(chan struct{}, 1),
 	}
+	t.mu.topic = t
+	return t
+}
+
+// topicMutex is a mutex with a way past it: while one function is all that subscribes to the topic, and nothing waits for
+// it, a publisher enters the gate and runs the function without locking anything. For those that lock it meanwhile
+// that is the consumer's turn of a publisher.
+type topicMutex struct {
+	gate  gate.Gate
+	topic *topic
+	sole  *consumer // where the gate leads to; changes only while it is shut
+}
+
+func (m *topicMutex) Lock() {
+	if m.gate.Lock() {
+		m.sole.turn = publishers
+	}
+}
+
+func (m *topicMutex) Unlock() {
+	c := m.topic.idle()
+	if c != nil {
+		m.sole = c
+	}
+	m.gate.Unlock(c != nil)
 }
 
 // errNoRoute is returned for a topic that has no subscription any more.

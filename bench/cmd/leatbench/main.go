@@ -1,7 +1,7 @@
 // Command leatbench measures leat beside its peers in one run.
 //
 //	leatbench table  [-short] [-json FILE]      tables as Markdown; FILE gets the numbers
-//	leatbench ratios [-short]                   name, value, bound and ok or short, one ratio a line
+//	leatbench ratios [-short] [-only PART]      name, value, bound and ok or short, one ratio a line
 //	leatbench charts [-from FILE] [-into DIR] [-page FILE [-ratios FILE]]
 //	leatbench brokers [-short] [-page FILE] [URL…]   fleets of processes over brokers: tables, then ratios
 //
@@ -44,10 +44,11 @@ func run(args []string, out, log io.Writer) error {
 		return table(effortFor(*short), *file, out, log)
 	case "ratios":
 		short := flags.Bool("short", false, "little of everything, to see that it runs")
+		only := flags.String("only", "", "measure one `PART`: calls, cores or scale")
 		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		return ratios(effortFor(*short), out, log)
+		return ratios(effortFor(*short), *only, out, log)
 	case "brokers":
 		short := flags.Bool("short", false, "little of everything, to see that it runs")
 		page := flags.String("page", "", "a Markdown `FILE` in which to put the tables")

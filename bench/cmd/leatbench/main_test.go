@@ -33,6 +33,14 @@ func TestRatiosPrintsOneWellFormedLineEach(t *testing.T) {
 	assert.Len(t, seen, len(callRatios)+len(coreRatios)+7)
 }
 
+func TestRatiosOfOnePart(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run([]string{"ratios", "-short", "-only", "cores"}, &out, io.Discard))
+	assert.Equal(t, len(coreRatios), strings.Count(out.String(), "cores-2/cores-1-"))
+	assert.Equal(t, len(coreRatios), strings.Count(out.String(), "\n"))
+	require.ErrorContains(t, run([]string{"ratios", "-only", "legs"}, io.Discard, io.Discard), `no part "legs"`)
+}
+
 func TestTableThenCharts(t *testing.T) {
 	dir := t.TempDir()
 	file, page := filepath.Join(dir, "results.json"), filepath.Join(dir, "page.md")

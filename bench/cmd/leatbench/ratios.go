@@ -62,13 +62,31 @@ var callRatios = []ratio{
 	{"event-raw/channels", over("event-raw", "channels"), atMost(2)},
 }
 
-func ratios(e effort, out, log io.Writer) error {
-	if err := ratiosOfCalls(e, out, log); err != nil {
-		return err
+// ratioParts are what can be measured by itself.
+var ratioParts = []struct {
+	name    string
+	measure func(e effort, out, log io.Writer) error
+}{{"calls", ratiosOfCalls}, {"cores", ratiosOfCores}, {"scale", ratiosOfScale}}
+
+// ratios measures the part of that name, or all of them.
+func ratios(e effort, only string, out, log io.Writer) error {
+	known := only == ""
+	for _, part := range ratioParts {
+		if only != "" && part.name != only {
+			continue
+		}
+		known = true
+		if err := part.measure(e, out, log); err != nil {
+			return err
+		}
 	}
-	if err := ratiosOfCores(e, out, log); err != nil {
-		return err
+	if !known {
+		return fmt.Errorf("no part %q of the ratios: calls, cores or scale", only)
 	}
+	return nil
+}
+
+func ratiosOfScale(e effort, out, _ io.Writer) error {
 	for _, g := range []struct {
 		name         string
 		small, large int
