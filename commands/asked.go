@@ -31,19 +31,29 @@ func (p *peer) asked(thread string) {
 	}
 	a.busy = true
 	p.mu.Unlock()
-	p.list(thread)
-	go p.answerAsked()
+	l := &listing{thread: thread}
+	done := p.list(l)
+	go p.answerAsked(l, done)
 }
 
-// answerAsked answers those that wait, each when the list before it has been
+// answerAsked sends what had no room of the first list, and answers those that wait, each when the list before it has been
 // published. It ends when none is left, or the link closes.
-func (p *peer) answerAsked() {
-	for p.link.Published(p.link.Context()) == nil {
+func (p *peer) answerAsked(l *listing, done bool) {
+	for {
+		for ; !done; done = p.list(l) {
+			if !p.roomAgain() {
+				return
+			}
+		}
+		if p.link.Published(p.link.Context()) != nil {
+			return
+		}
 		thread, ok := p.nextAsked()
 		if !ok {
 			return
 		}
-		p.list(thread)
+		l = &listing{thread: thread}
+		done = p.list(l)
 	}
 }
 

@@ -2,26 +2,68 @@ package commands
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/leatbus/leat/bus"
 )
 
-// list answers a list.commands.request.
-func (p *peer) list(thread string) {
+// listing is an answer to a list.commands.request, on its way.
+type listing struct {
+	thread  string
+	begun   bool
+	durable bool   // those that are durable come behind the others
+	last    string // of those, the ID that was sent last
+}
+
+// list sends a list, or what is left of it, and reports whether there was room for all. Each part has what is registered when it is
+// sent: what has come or gone meanwhile, the peer is told as well.
+func (p *peer) list(l *listing) (done bool) {
 	p.turn.Lock() // else a withdrawal could overtake a list that has the command
 	defer p.turn.Unlock()
 	limit := p.link.MaxBytes()
-	limit -= min(limit/2, listOverhead+len(thread))
-	var parts []bus.Envelope
-	for _, list := range alike(p.r.public()) {
-		for _, body := range split(list, limit) {
-			parts = append(parts, bus.Envelope{Type: bus.ListResponse, Thread: thread, Body: body, Durable: len(list) > 0 && list[0].Durable})
+	limit -= min(limit/2, listOverhead+len(l.thread))
+	var parts []listPart
+	for _, list := range alike(slices.DeleteFunc(p.r.public(), l.has)) {
+		parts = append(parts, split(list, limit)...)
+	}
+	for i, part := range parts {
+		n := len(part.defs)
+		durable := n > 0 && part.defs[0].Durable
+		err := p.link.Send(bus.Envelope{Type: bus.ListResponse, Thread: l.thread, Body: part.body, Durable: durable, Partial: i < len(parts)-1})
+		switch {
+		case errors.Is(err, bus.ErrFull):
+			return false
+		case errors.Is(err, bus.ErrClosed):
+			return true
+		case err != nil:
+			p.r.log.Error("answer not sent", "channel", p.link.ID(), "type", string(bus.ListResponse), "error", err.Error())
+		}
+		if l.begun = true; n > 0 {
+			l.durable, l.last = durable, part.defs[n-1].ID
 		}
 	}
-	for i := range parts {
-		parts[i].Partial = i < len(parts)-1
-		p.answer(parts[i])
+	return true
+}
+
+// has reports whether a command was sent already.
+func (l *listing) has(d bus.Definition) bool {
+	return l.begun && (l.durable && !d.Durable || l.durable == d.Durable && d.ID <= l.last)
+}
+
+// roomAgain waits until what is queued for the peer is published, and it is worth another try to queue more. False if the link ends.
+func (p *peer) roomAgain() bool {
+	if p.link.Published(p.link.Context()) != nil {
+		return false
+	}
+	pause := time.NewTimer(crowded)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return true
+	case <-p.link.Context().Done():
+		return false
 	}
 }
 
@@ -49,17 +91,23 @@ const listOverhead = 256
 // split encodes a list, and cuts one that does not fit into one message into several, of which
 // the first answers and the rest are lists that were not asked for. A definition
 // that is too large by itself ends up alone, and is refused where it is sent.
-func split(defs []bus.Definition, limit int) []json.RawMessage {
+func split(defs []bus.Definition, limit int) []listPart {
 	body := encodeDefinitions(defs)
 	if len(defs) < 2 || len(body) <= limit {
-		return []json.RawMessage{body}
+		return []listPart{{defs, body}}
 	}
 	n := min(len(defs), len(body)/max(limit, 1)+1)
-	var bodies []json.RawMessage
+	var parts []listPart
 	for part := range slices.Chunk(defs, (len(defs)+n-1)/n) {
-		bodies = append(bodies, split(part, limit)...)
+		parts = append(parts, split(part, limit)...)
 	}
-	return bodies
+	return parts
+}
+
+// listPart is a part of a list, and how it is sent.
+type listPart struct {
+	defs []bus.Definition
+	body json.RawMessage
 }
 
 // listed takes what the peer says it executes. It never replaces a local

@@ -34,7 +34,8 @@ type peer struct {
 	gone  bool                // guarded by r.mu: the link has closed
 	owned map[string]struct{} // guarded by r.mu: the commands reached through the link
 	holds holding             // guarded by r.mu
-	news  []string            // guarded by r.mu: local commands that have come or gone, and it has not been told; see spread
+	news  idSet               // guarded by r.mu: local commands that have come or gone, and it has not been told; see spread
+	mute  bool                // guarded by r.mu: it is told when there is room again
 	up    *uplink             // of a router; else nil
 }
 

@@ -244,7 +244,7 @@ func (r *Registry) removePeer(p *peer, cause error) {
 		delete(r.peers, p.link.ID())
 	}
 	r.router.CompareAndSwap(p, nil)
-	p.gone, p.news = true, nil
+	p.gone, p.news = true, idSet{}
 	delete(r.newsy, p)
 	if p.up != nil {
 		p.up.close(cause)

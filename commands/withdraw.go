@@ -1,6 +1,8 @@
 package commands
 
 import (
+	"errors"
+
 	"github.com/leatbus/leat/bus"
 )
 
@@ -48,7 +50,7 @@ func (r *Registry) spread(id string) {
 	}
 	for _, p := range r.peers {
 		if !p.router && (p.link.Understands(bus.CanAdvertise) || p.link.Understands(bus.CanWithdraw)) {
-			p.news = append(p.news, id)
+			p.news.add(id)
 			r.newsy[p] = struct{}{}
 		}
 	}
@@ -67,28 +69,94 @@ func (r *Registry) spreadNews() {
 	}
 }
 
-// hear tells the peer its news, as they are now.
+// hear tells the peer its news, as they are now. What finds no room waits for it.
 func (p *peer) hear() {
 	p.turn.Lock()
 	defer p.turn.Unlock()
 	for {
 		p.r.mu.Lock()
-		news := p.news
-		p.news = nil
+		var news []string
+		if !p.mute {
+			news = p.news.take()
+		}
 		delete(p.r.newsy, p)
 		p.r.mu.Unlock()
 		if len(news) == 0 {
 			return
 		}
-		for _, id := range news {
-			cmd := p.r.lookup(id)
-			switch here := cmd != nil && cmd.owner == nil; {
-			case here && p.link.Understands(bus.CanAdvertise):
-				_ = p.link.Send(bus.Envelope{Type: bus.ListResponse, Thread: bus.NewID(),
-					Body: encodeDefinitions([]bus.Definition{cmd.def}), Durable: cmd.def.Durable})
-			case !here && p.link.Understands(bus.CanWithdraw):
-				_ = p.link.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
+		for i, id := range news {
+			if errors.Is(p.tell(id), bus.ErrFull) {
+				p.hearLater(news[i:])
+				return
 			}
 		}
+	}
+}
+
+// tell tells the peer whether a local command is there.
+func (p *peer) tell(id string) error {
+	cmd := p.r.lookup(id)
+	switch here := cmd != nil && cmd.owner == nil; {
+	case here && p.link.Understands(bus.CanAdvertise):
+		return p.link.Send(bus.Envelope{Type: bus.ListResponse, Thread: bus.NewID(),
+			Body: encodeDefinitions([]bus.Definition{cmd.def}), Durable: cmd.def.Durable})
+	case !here && p.link.Understands(bus.CanWithdraw):
+		return p.link.Send(bus.Envelope{Type: bus.Withdraw, Name: id})
+	}
+	return nil
+}
+
+// hearLater puts news back, and tells them when the link has room.
+func (p *peer) hearLater(news []string) {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	if p.gone {
+		return
+	}
+	p.news.putBack(news)
+	p.mute = true
+	go func() {
+		if !p.roomAgain() {
+			return
+		}
+		p.r.mu.Lock()
+		p.mute = false
+		p.r.mu.Unlock()
+		p.hear()
+	}()
+}
+
+// idSet is IDs in the order in which they came, each once.
+type idSet struct {
+	order []string
+	in    map[string]struct{}
+}
+
+func (s *idSet) add(id string) {
+	if _, there := s.in[id]; there {
+		return
+	}
+	if s.in == nil {
+		s.in = make(map[string]struct{})
+	}
+	s.in[id] = struct{}{}
+	s.order = append(s.order, id)
+}
+
+// take returns the IDs, and leaves none.
+func (s *idSet) take() []string {
+	order := s.order
+	*s = idSet{}
+	return order
+}
+
+// putBack puts IDs in front.
+func (s *idSet) putBack(ids []string) {
+	later := s.take()
+	for _, id := range ids {
+		s.add(id)
+	}
+	for _, id := range later {
+		s.add(id)
 	}
 }
