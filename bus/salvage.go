@@ -8,8 +8,8 @@ import (
 	"github.com/leatbus/leat/internal/payload"
 )
 
-// headBytes is how much of a message that is too large is looked at, to find
-// out what has to be told. The protocol's own order has the names first.
+// headBytes is how much of a message that is too large is read for its type and its IDs, so that it can be answered. The
+// protocol's own order has them first.
 const headBytes = 4096
 
 // salvage makes of a message that was refused what tells those that wait for it:
