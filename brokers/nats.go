@@ -381,13 +381,7 @@ func natsKey(key string) string {
 	if key == "" {
 		return emptyKey
 	}
-	key = escape(key, func(c byte) bool {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-			return false
-		}
-		return strings.IndexByte("!#$&'*+-.^_`|~", c) < 0
-	})
+	key = escape(key, &natsNameLetters)
 	if !natsReserved(key) {
 		return key
 	}
@@ -397,18 +391,26 @@ func natsKey(key string) string {
 	return b.String()
 }
 
-// escapeHeader percent-encodes what is not printable ASCII, and the two letters that
-// mean something in a header or here.
-func escapeHeader(s string) string {
-	return escape(s, func(c byte) bool { return c <= ' ' || c >= 0x7f || c == '%' || c == ':' })
-}
+// letters are the bytes that are written as they are.
+type letters [256]bool
 
-// escape percent-encodes the bytes for which it is said.
-func escape(s string, bad func(byte) bool) string {
+// Letters of a header's name, those of HTTP's but %; and of its value: printable ASCII, but the two that mean something in a header or here.
+var natsNameLetters, natsValueLetters = func() (name, value letters) {
+	for c := '!'; c <= '~'; c++ {
+		value[c] = c != '%' && c != ':'
+		name[c] = value[c] && !strings.ContainsRune("\"(),/;<=>?@[\\]{}", c)
+	}
+	return name, value
+}()
+
+func escapeHeader(s string) string { return escape(s, &natsValueLetters) }
+
+// escape percent-encodes all but letters.
+func escape(s string, plain *letters) string {
 	var b strings.Builder
 	done := 0 // of s, written
 	for i := range len(s) {
-		if bad(s[i]) {
+		if !plain[s[i]] {
 			b.WriteString(s[done:i])
 			escapeByte(&b, s[i])
 			done = i + 1
