@@ -38,6 +38,13 @@ type calling interface {
 	subscribeFunc(topic string, fn func(*message.Message)) (stop func(), ended <-chan struct{}, err error)
 }
 
+// queuer is a backend on which the queue of a group can be published to by itself.
+type queuer interface {
+	// publishTo is Publish to the queue of one group alone, which keeps the messages until the group exists. It returns an error that
+	// wraps ErrQueueFull where there is no room.
+	publishTo(group, topic string, messages []*message.Message) error
+}
+
 // source is a subscription as an adapter gives it.
 type source struct {
 	messages <-chan *message.Message
@@ -48,9 +55,6 @@ type source struct {
 	// settled, if set, is closed when the adapter has nothing to do with a message any more. Without it
 	// the end of the message's own context says so.
 	settled func() <-chan struct{}
-	// leave, if set, makes the adapter take what the client has received for it, behind the shut gate,
-	// which gives it back. The channel, nil where there is nothing, is closed when that is done.
-	leave func() <-chan struct{}
 	// close releases what was made for this subscription, after its ctx has ended and while messages is
 	// drained. May be nil.
 	close func() error
@@ -64,11 +68,21 @@ type shared struct {
 	// gap tells that messages may have been lost by every subscription.
 	gap  func(why string)
 	lost *atomic.Uint64
+	// trimmed counts what limits have taken from fan-out topics.
+	trimmed *atomic.Uint64
 	// secrets are the words of the URL that must not be shown; opts.Logger hides them.
 	secrets *secrets
 	login   login
 	// dialer makes the connections of clients that ctx of Open does not reach. Open holds it.
 	dialer *dialer
+	told   atomic.Bool // by limitsStay
+}
+
+// limitsStay tells that Options ask for less than another process of the namespace has promised to keep.
+func (s *shared) limitsStay(of string, limits ...any) {
+	if s.told.CompareAndSwap(false, true) {
+		s.opts.Logger.Warn("limits of the namespace are larger than those of Options, and stay", append([]any{"of", of}, limits...)...)
+	}
 }
 
 // gate keeps an adapter from sending on a channel that it has closed: the NATS

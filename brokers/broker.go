@@ -25,8 +25,8 @@ type Broker struct {
 	secrets *secrets
 	named   bool // Options.Namespace is the caller's
 
-	skipped, probes, gaps, lost, republished atomic.Uint64
-	subscriptions                            atomic.Int64
+	skipped, probes, gaps, lost, trimmed, republished atomic.Uint64
+	subscriptions                                     atomic.Int64
 
 	mu      sync.Mutex
 	closed  bool          // guarded by mu
@@ -46,6 +46,9 @@ type Stats struct {
 	Probes        uint64 // messages published to prove that a subscription is live
 	Gaps          uint64 // times that messages may have been lost with the connection
 	Lost          uint64 // messages known to be dropped because a subscriber was too slow
+	// Trimmed are messages that Retention and MaxMessages have taken from fan-out topics, read or not: on Redis and Postgres by this
+	// process, on JetStream in the namespace. RabbitMQ and Kafka do not tell.
+	Trimmed uint64
 }
 
 func newBroker(opts Options) *Broker {
@@ -154,6 +157,7 @@ func (b *Broker) Stats() Stats {
 		Probes:        b.probes.Load(),
 		Gaps:          b.gaps.Load(),
 		Lost:          b.lost.Load(),
+		Trimmed:       b.trimmed.Load(),
 	}
 }
 
@@ -291,6 +295,16 @@ type queue struct {
 
 func (q queue) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	return q.b.subscribeChan(&subscription{topic: topic, user: ctx, group: q.group})
+}
+
+// Publish implements message.Publisher, for who wants a message to be in this queue, be the group there already or not, and in no other
+// one. Where the broker has no such queues it is Broker.Publisher's.
+func (q queue) Publish(topic string, messages ...*message.Message) error {
+	send := q.b.backend.Publish
+	if to, ok := q.b.backend.(queuer); ok {
+		send = func(topic string, messages ...*message.Message) error { return to.publishTo(q.group, topic, messages) }
+	}
+	return publisher{q.b}.publish(topic, messages, send)
 }
 
 // Close does nothing: the Broker is its owner's.

@@ -16,6 +16,8 @@ var (
 	ErrIllegalTopic = errors.New("illegal topic")
 	// ErrNoQueue says that a backend has no shared queues.
 	ErrNoQueue = errors.New("no queues")
+	// ErrQueueFull says that Options.MaxMessages wait in a queue: the message is in none. It is a bus.ErrFull.
+	ErrQueueFull = fmt.Errorf("the queue has no room: %w", bus.ErrFull)
 	// ErrNotLive says that a subscription did not prove to be live within
 	// Options.SubscribeTimeout.
 	ErrNotLive = errors.New("subscription not live")

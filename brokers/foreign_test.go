@@ -15,17 +15,21 @@ import (
 
 // foreigners publish what is no message of ours, each as their broker allows.
 var foreigners = map[string]func(t *testing.T, url, namespace, topic string){
-	"nats":      natsForeigner,
-	"jetstream": natsForeigner,
+	"nats": natsForeigner,
+	"jetstream": func(t *testing.T, url, namespace, topic string) {
+		natsForeigner(t, url, namespace, topic)
+		natsForeigner(t, url, namespace+"_queues", "g_"+topic+"."+topic)
+	},
 	"redis": func(t *testing.T, url, namespace, topic string) {
 		options, err := redis.ParseURL(url)
 		require.NoError(t, err)
 		client := redis.NewClient(options)
 		defer func() { _ = client.Close() }()
-		key := namespace + ":" + topic
-		require.NoError(t, client.XAdd(t.Context(), &redis.XAddArgs{Stream: key, Values: []string{"some", "field"}}).Err())
-		require.NoError(t, client.XAdd(t.Context(), &redis.XAddArgs{Stream: key,
-			Values: []string{"_watermill_message_uuid", "1", "metadata", "\xff\xff", "payload", "x"}}).Err())
+		for _, key := range []string{namespace + ":" + topic, namespace + ":queue:" + topic + ":g"} {
+			require.NoError(t, client.XAdd(t.Context(), &redis.XAddArgs{Stream: key, Values: []string{"some", "field"}}).Err())
+			require.NoError(t, client.XAdd(t.Context(), &redis.XAddArgs{Stream: key,
+				Values: []string{"_watermill_message_uuid", "1", "metadata", "\xff\xff", "payload", "x"}}).Err())
+		}
 	},
 	"postgres": func(t *testing.T, url, namespace, topic string) {
 		conn, err := pgx.Connect(t.Context(), url)

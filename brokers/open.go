@@ -81,7 +81,7 @@ func (b *Broker) open(ctx context.Context, a address, connect opener) error {
 	opts := b.opts
 	opts.Logger = b.secrets.logger(opts.Logger)
 	dialer := newDialer(ctx, opts.Dial)
-	s := &shared{opts: opts, gap: b.noteGap, lost: &b.lost, secrets: b.secrets, dialer: dialer}
+	s := &shared{opts: opts, gap: b.noteGap, lost: &b.lost, trimmed: &b.trimmed, secrets: b.secrets, dialer: dialer}
 	s.login = newLogin(a, s)
 	var err error
 	b.backend, err = connected(ctx, a, connect, s)

@@ -146,6 +146,15 @@ type partError struct {
 func (e *partError) Error() string { return e.err.Error() }
 func (e *partError) Unwrap() error { return e.err }
 
+// full is err, of a message that found no room in a queue of the topic.
+func full(err error, topic string) error {
+	refused := fmt.Errorf("%w: %s", ErrQueueFull, topic)
+	if part := new(partError); errors.As(err, &part) {
+		return &partError{part.done, part.behind, refused}
+	}
+	return refused
+}
+
 // maxBytes returns the limit of the backend, or 0.
 func (b *Broker) maxBytes(topic string) int {
 	if l, ok := b.backend.(limited); ok {

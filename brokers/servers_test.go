@@ -194,6 +194,9 @@ func purgeJetStream(t testing.TB, url, namespace string) {
 	js, err := conn.JetStream()
 	require.NoError(t, err)
 	require.NoError(t, js.DeleteStream(namespace))
+	if err := js.DeleteStream(namespace + "_queues"); err != nil {
+		require.ErrorIs(t, err, nats.ErrStreamNotFound)
+	}
 }
 
 func purgeRedis(t testing.TB, url, namespace string) {

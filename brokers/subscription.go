@@ -348,9 +348,6 @@ func (s *subscription) end() {
 	if empty != nil {
 		s.drain(empty)
 	}
-	if s.src.leave != nil {
-		s.leave()
-	}
 	s.cancel()
 	var closing sync.WaitGroup
 	if s.src.close != nil {
@@ -366,17 +363,6 @@ func (s *subscription) end() {
 
 // settleTime bounds settle.
 const settleTime = time.Second
-
-func (s *subscription) leave() {
-	timer := time.NewTimer(settleTime)
-	defer timer.Stop()
-	if left := s.src.leave(); left != nil {
-		select {
-		case <-left:
-		case <-timer.C:
-		}
-	}
-}
 
 // settle gives back the message of a group that is out. One that was acked just now it lets
 // the adapter finish with: cut short, it would come again.
