@@ -55,6 +55,8 @@ type source struct {
 	// settled, if set, is closed when the adapter has nothing to do with a message any more. Without it
 	// the end of the message's own context says so.
 	settled func() <-chan struct{}
+	// leaving, if set, tells that the subscription ends: what is nacked is for others to have at once.
+	leaving func()
 	// close releases what was made for this subscription, after its ctx has ended and while messages is
 	// drained. May be nil.
 	close func() error

@@ -376,6 +376,9 @@ func (l *jetLease) ack(ctx context.Context) error {
 	return err
 }
 
-func (l *jetLease) nack(context.Context) error {
-	return l.conn.Publish(l.in.Reply, fmt.Appendf(nil, `-NAK {"delay": %d}`, nackPause))
+func (l *jetLease) nack(_ context.Context, pause time.Duration) error {
+	if pause == 0 {
+		return l.conn.Publish(l.in.Reply, []byte("-NAK"))
+	}
+	return l.conn.Publish(l.in.Reply, fmt.Appendf(nil, `-NAK {"delay": %d}`, pause))
 }

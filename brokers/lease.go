@@ -3,6 +3,7 @@ package brokers
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -25,8 +26,8 @@ type lease interface {
 	extend(ctx context.Context) error
 	// ack removes it, and returns errNotOut where it is out no more: another subscription has it, or nobody.
 	ack(ctx context.Context) error
-	// nack lets it be taken again after nackPause.
-	nack(ctx context.Context) error
+	// nack lets it be taken again after the pause.
+	nack(ctx context.Context, pause time.Duration) error
 }
 
 // errNotOut says that a message is not, or no longer, out to this subscription.
@@ -52,13 +53,14 @@ type leased struct {
 	topic  string
 	group  string
 	out    chan *message.Message
+	ending atomic.Bool // what is nacked is for others, at once
 }
 
 // lease begins a subscription, which ends with ctx.
 func (s *shared) lease(ctx context.Context, topic, group string, t taker) *source {
 	l := &leased{shared: s, taker: t, ctx: ctx, topic: topic, group: group, out: make(chan *message.Message)}
 	go l.run()
-	return &source{messages: l.out}
+	return &source{messages: l.out, leaving: func() { l.ending.Store(true) }}
 }
 
 func (l *leased) run() {
@@ -125,19 +127,27 @@ func (l *leased) hand(out lease) {
 			l.ack(out)
 			return
 		case <-m.Nacked():
-			l.settle("give back", out.nack)
+			l.nack(out)
 			return
 		case <-tick.C:
-			l.settle("extend", out.extend)
+			_ = l.settle("extend", out.extend)
 		case <-l.ctx.Done():
 			if m.Nack() {
-				l.settle("give back", out.nack)
+				l.nack(out)
 			} else {
 				l.ack(out)
 			}
 			return
 		}
 	}
+}
+
+func (l *leased) nack(out lease) {
+	pause := nackPause
+	if l.ending.Load() {
+		pause = 0
+	}
+	_ = l.settle("give back", func(ctx context.Context) error { return out.nack(ctx, pause) })
 }
 
 // ack tries until the broker knows, or the message is somebody else's.

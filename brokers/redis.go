@@ -17,12 +17,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// redisStreams has a stream for each topic.
+// redisStreams has a stream for each topic, and one for each group of it.
 type redisStreams struct {
-	shared *shared
-	client *redis.Client
-	limit  int // bytes of a message
+	shared   *shared
+	client   *redis.Client
+	limit    int    // bytes of a message
+	consumer string // this process, in groups
+	follows  *redisReader
+
+	mu      sync.Mutex
+	queues  map[string]*redisQueue  // guarded by mu: by key
+	readers map[string]*redisReader // guarded by mu: by group
 }
+
+// redisIdleConns bounds the connections that are kept while nothing is to be done. A reader has one more.
+const redisIdleConns = 3
 
 func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	if err := a.single(redisParameters); err != nil {
@@ -49,11 +58,17 @@ func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	hushRedis()
 	redisSecrets.add([]string{options.Username}, []string{options.Password})
 	options.ClientName = "leat-" + s.opts.Namespace
+	if options.MaxIdleConns == 0 {
+		options.MaxIdleConns = redisIdleConns
+	}
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	return &redisStreams{shared: s, client: client, limit: redisMaxBulk(ctx, client)}, nil
+	r := &redisStreams{shared: s, client: client, limit: redisMaxBulk(ctx, client), consumer: uuid.NewString(),
+		queues: make(map[string]*redisQueue), readers: make(map[string]*redisReader)}
+	r.follows = newRedisReader(r, "")
+	return r, nil
 }
 
 // redisMaxBulk asks for the server's proto-max-bulk-len, and takes its default where that may not be asked for.
@@ -99,89 +114,29 @@ func (redisLog) Printf(ctx context.Context, format string, args ...any) {
 
 func (r *redisStreams) key(topic string) string { return r.shared.opts.Namespace + ":" + topic }
 
-// Publish adds the entries of a window in one transaction: all of them or none, in one round trip.
-func (r *redisStreams) Publish(topic string, messages ...*message.Message) error {
-	key := r.key(topic)
-	all, err := encodeAll(messages, r.limit, func(m *message.Message) (encoded[*redis.XAddArgs], error) {
-		entry, size, err := encodeRedis(m)
-		return encoded[*redis.XAddArgs]{&redis.XAddArgs{Stream: key, Values: entry, MaxLen: r.shared.opts.MaxMessages, Approx: true}, size}, err
-	})
-	if err != nil {
-		return err
-	}
-	ctx := context.Background()
-	return inWindows(all, func(window []*redis.XAddArgs) (int, error) {
-		if len(window) == 1 {
-			err := r.client.XAdd(ctx, window[0]).Err()
-			return 0, err
-		}
-		_, err := r.client.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
-			for _, entry := range window {
-				pipe.XAdd(ctx, entry)
-			}
-			return nil
-		})
-		return 0, err
-	})
-}
-
 // maxBytes is what the server takes as one value; payload and metadata are two.
 func (r *redisStreams) maxBytes(string) int { return r.limit }
 
 func (*redisStreams) transient(err error) bool {
 	var answer redis.Error
-	return !errors.As(err, &answer) || redis.HasErrorPrefix(err, "LOADING")
+	return !errors.Is(err, ErrQueueFull) && (!errors.As(err, &answer) || redis.HasErrorPrefix(err, "LOADING"))
 }
 
 func (r *redisStreams) subscribe(ctx context.Context, topic, group string, _ bool) (*source, error) {
+	if group != "" {
+		return r.subscribeGroup(ctx, topic, group)
+	}
 	key := r.key(topic)
-	// A client of its own: a subscription keeps a connection for itself, and
-	// would starve all others; and closing it is all that ends a read that waits.
-	options := *r.client.Options()
-	options.PoolSize, options.MinIdleConns = redisConnections, 0
-	client := redis.NewClient(&options)
-	config := redisstream.SubscriberConfig{
-		Client:       client,
-		Unmarshaller: redisCoder{},
-		// A read without end would not notice that the server is gone.
-		BlockTime:                     redisBlock,
-		DisableIndefiniteInitialBlock: true,
-		NackResendSleep:               nackPause,
-		ShouldStopOnReadErrors: func(err error) bool {
-			if group != "" && redis.HasErrorPrefix(err, "NOGROUP") {
-				r.restore(ctx, key, group)
-			}
-			return ctx.Err() != nil || errors.Is(err, redis.ErrClosed)
-		},
-	}
-	var err error
-	if group == "" {
-		config.FanOutOldestId, err = r.last(ctx, key) // the adapter's "$" is "now" again with every read
-	} else {
-		config.ConsumerGroup, config.Consumer, config.MaxIdleTime = group, uuid.NewString(), r.shared.opts.AckWait
-		config.ClaimInterval = max(r.shared.opts.AckWait/4, redisBlock)
-		config.OldestId = "$"
-	}
-	var sub *redisstream.Subscriber
-	if err == nil {
-		sub, err = redisstream.NewSubscriber(config, adapterLog(r.shared.opts.Logger))
-	}
-	var messages <-chan *message.Message
-	if err == nil {
-		messages, err = sub.Subscribe(ctx, key)
-	}
+	last, err := r.last(ctx, key)
 	if err != nil {
-		return nil, errors.Join(err, client.Close())
+		return nil, err
 	}
+	f := &redisFollow{streams: r, key: key, after: last, out: make(chan *message.Message)}
+	go f.run(ctx)
 	trim := r.trimmer(ctx, key)
-	return &source{messages: messages, probe: group == "", close: func() error {
-		err := client.Close() // before the subscriber, which waits for its reads
+	return &source{messages: f.out, probe: true, close: func() error {
 		<-trim
-		_ = sub.Close() // says that the client is closed
-		if group != "" {
-			err = errors.Join(err, r.release(key, group, config.Consumer))
-		}
-		return err
+		return nil
 	}}, nil
 }
 
@@ -197,17 +152,15 @@ func (r *redisStreams) last(ctx context.Context, key string) (string, error) {
 	return "", fmt.Errorf("last entry of %s: %w", key, err)
 }
 
-// restore makes the group again that a Redis which keeps nothing on disk has
-// lost with the stream.
-func (r *redisStreams) restore(ctx context.Context, key, group string) {
-	err := r.client.XGroupCreateMkStream(ctx, key, group, "0").Err()
-	r.shared.opts.Logger.Warn("group was lost", "stream", key, "group", group, "made_again", err == nil)
+func (*redisStreams) flush(context.Context) error { return nil }
+
+func (r *redisStreams) close() error {
+	r.follows.close()
+	return r.client.Close()
 }
 
-func (*redisStreams) flush(context.Context) error { return nil }
-func (r *redisStreams) close() error              { return r.client.Close() }
-func (*redisStreams) naming() naming              { return plainNames }
-func (*redisStreams) guarantees() Guarantees      { return redisGuarantees }
+func (*redisStreams) naming() naming         { return plainNames }
+func (*redisStreams) guarantees() Guarantees { return redisGuarantees }
 
 // redisCoder is the adapter's own, behind readable, with its reserved key escaped.
 type redisCoder struct {

@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	redisBlock       = time.Second // of a read
-	redisConnections = 4           // of a subscription: its read, an ack, two that claim and check
-	redisTrims       = 10          // in one Retention
+	redisBlock = time.Second // of a read
+	redisTrims = 10          // in one Retention
 )
 
 // trimmer takes what is too old out of a stream, as long as somebody
@@ -69,33 +68,15 @@ func (r *redisStreams) trim(ctx context.Context, key string) error {
 			oldest = needed
 		}
 	}
-	if err := r.client.XTrimMinIDApprox(ctx, key, oldest, 0).Err(); err != nil {
+	trimmed, err := r.client.XTrimMinIDApprox(ctx, key, oldest, 0).Result()
+	if err != nil {
 		return err
 	}
+	r.shared.trimmed.Add(uint64(trimmed))
 	if len(groups) > 0 {
 		return r.client.Persist(ctx, key).Err()
 	}
 	return r.client.PExpire(ctx, key, 2*retention).Err()
-}
-
-// release lets others have at once what a consumer has read ahead, or not acked: it
-// would be theirs after AckWait only.
-func (r *redisStreams) release(key, group, consumer string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), redisBlock)
-	defer cancel()
-	pending, err := r.client.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: key, Group: group, Start: "-", End: "+", Count: 100, Consumer: consumer}).Result()
-	if err != nil {
-		return err
-	}
-	if len(pending) == 0 {
-		return r.client.XGroupDelConsumer(ctx, key, group, consumer).Err()
-	}
-	claim := []any{"XCLAIM", key, group, consumer, 0}
-	for _, p := range pending {
-		claim = append(claim, p.ID)
-	}
-	claim = append(claim, "IDLE", (r.shared.opts.AckWait + time.Millisecond).Milliseconds(), "JUSTID") // as if it had been so long
-	return r.client.Do(ctx, claim...).Err()
 }
 
 // entryBefore compares the IDs of two entries, which are milliseconds and a

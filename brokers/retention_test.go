@@ -49,7 +49,9 @@ func TestRedisTrims(t *testing.T) {
 	retention(t, kind{purge: purgeRedis}, url, 100, func(namespace, topic string) int { // it trims by the hundred
 		n, err := client.XLen(t.Context(), namespace+":"+topic).Result()
 		require.NoError(t, err)
-		return int(n)
+		waiting, err := client.XLen(t.Context(), namespace+":queue:"+topic+":g").Result()
+		require.NoError(t, err)
+		return int(max(n, waiting))
 	})
 }
 

@@ -341,6 +341,9 @@ func (s *subscription) end() {
 	if s.src.gate != nil {
 		empty = s.src.gate.close()
 	}
+	if s.src.leaving != nil {
+		s.src.leaving()
+	}
 	if s.untaken != nil {
 		s.untaken.Nack()
 	}
