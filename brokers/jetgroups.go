@@ -37,6 +37,8 @@ const (
 	// jetKnown is how long what a process knows of groups holds. A group that is new waits for a little longer until it exists: then
 	// every publisher has heard of it.
 	jetKnown = 250 * time.Millisecond
+	// jetYoung is for how long a group counts as new: somebody else may have made it just now, by another clock.
+	jetYoung = 10 * time.Second
 	// jetLinger is how long a group counts as being there after it has vanished: whoever needs it makes it again.
 	jetLinger = time.Minute
 	// jetWaiting bounds the subscriptions of a group that wait for a message: more of them take turns.
@@ -235,23 +237,26 @@ func (t *jetTaker) restore(ctx context.Context) (made bool, err error) {
 	info, err := js.ConsumerInfo(g.stream, t.queue, nats.Context(ctx))
 	switch {
 	case errors.Is(err, nats.ErrConsumerNotFound):
-		if _, err = js.AddConsumer(g.stream, config, nats.Context(ctx)); err != nil && !errors.Is(err, nats.ErrConsumerNameAlreadyInUse) {
-			return false, err
-		}
-		timer := time.NewTimer(jetKnown + jetKnown/5)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			return true, nil
-		case <-ctx.Done():
-			return true, ctx.Err()
+		made = true
+		if info, err = js.AddConsumer(g.stream, config, nats.Context(ctx)); errors.Is(err, nats.ErrConsumerNameAlreadyInUse) {
+			info, err = js.ConsumerInfo(g.stream, t.queue, nats.Context(ctx))
 		}
 	case err == nil && info.Config.AckWait != wait: // the latest counts: all extend often enough
-		config = &info.Config
-		config.AckWait = wait
-		_, err = js.UpdateConsumer(g.stream, config, nats.Context(ctx))
+		changed := info.Config
+		changed.AckWait = wait
+		_, err = js.UpdateConsumer(g.stream, &changed, nats.Context(ctx))
 	}
-	return false, err
+	if err != nil || time.Since(info.Created) > jetYoung {
+		return made, err
+	}
+	timer := time.NewTimer(jetKnown + jetKnown/5)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return made, nil
+	case <-ctx.Done():
+		return made, ctx.Err()
+	}
 }
 
 // take asks for one message, and waits as long as the server keeps that in mind.
