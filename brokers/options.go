@@ -16,12 +16,13 @@ import (
 // Defaults of [Options].
 const (
 	DefaultNamespace        = "leat"
-	DefaultAckWait          = time.Minute
+	DefaultAckWait          = 10 * time.Second
 	DefaultSubscribeTimeout = 10 * time.Second
 	DefaultPublishRetry     = 5 * time.Second
 	DefaultCloseTimeout     = 10 * time.Second
 	DefaultRetention        = time.Hour
 	DefaultMaxMessages      = 100_000
+	DefaultMaxConns         = 8
 )
 
 // Options refine a broker. The zero value works.
@@ -38,10 +39,10 @@ type Options struct {
 	// adapters say besides goes to it at Debug. Redis' client has one logger for the process, which the first Open of
 	// a Redis sets to slog.Default() at Debug: redis.SetLogger after that sets another. Default slog.Default().
 	Logger *slog.Logger
-	// AckWait is how long a message of a Queue may be out before another
-	// consumer gets it: longer than the slowest handler takes, or that runs twice. On
-	// RabbitMQ the server has a limit of its own (30 minutes), and this one is not used.
-	// Default 1 minute.
+	// AckWait is how soon the death of a consumer of a Queue is noticed: its message goes to another one then. It does not bound
+	// handlers: while a message is out, its process says so at least three times in an AckWait, and once a second, so that it may be paused, or
+	// cut off from the broker, for two thirds of it. Not used on RabbitMQ, which notices the end of a connection, and has a limit of its own
+	// for an ack (consumer_timeout, 30 minutes), nor on Kafka. Default 10 s.
 	AckWait time.Duration
 	// SubscribeTimeout bounds how long Subscribe waits until its subscription is
 	// proven to be live. Default 10 s.
@@ -60,10 +61,13 @@ type Options struct {
 	// acked on Redis, RabbitMQ and Postgres, and this long on JetStream and Kafka. A subscriber that
 	// is behind by more than this misses messages, uncounted. Default 1 hour.
 	Retention time.Duration
-	// MaxMessages bounds what is stored, the oldest go first, unread or not: per topic on
-	// Redis (approximately) and JetStream, per subscription's queue on RabbitMQ. Not used
-	// elsewhere. Default 100,000.
+	// MaxMessages bounds what is stored. Of fan-out the oldest go first, read or not: per topic on Redis (approximately) and JetStream,
+	// per subscription's queue on RabbitMQ. What waits or is out in a Queue is not dropped: on Redis and JetStream a message that would be one
+	// more is refused, with ErrQueueFull. Not used elsewhere. Limits of a JetStream namespace are raised by a process that
+	// asks for more, and lowered by none. Default 100,000.
 	MaxMessages int64
+	// MaxConns bounds the connections to Postgres. While nothing is to be done there are at most 4. At least 2. Default 8.
+	MaxConns int
 	// TLS is how to talk TLS with a broker over a network, whatever the scheme says, with RootCAs, Certificates (of the
 	// client) and so on. It is cloned; where its ServerName is empty, that is the host of the URL. Default nil: TLS where the scheme says so
 	// (tls, jetstream+tls, rediss, amqps, kafka+tls; Postgres' sslmode), with the roots of the system.
@@ -114,6 +118,12 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("negative MaxMessages")
 	case o.MaxMessages == 0:
 		o.MaxMessages = DefaultMaxMessages
+	}
+	switch {
+	case o.MaxConns == 0:
+		o.MaxConns = DefaultMaxConns
+	case o.MaxConns < 2:
+		return o, fmt.Errorf("MaxConns is %d, at least 2", o.MaxConns)
 	}
 	return o, o.Credentials.check()
 }

@@ -16,11 +16,11 @@ type pgBell struct {
 	conn   *pgx.Conn // of connect, then of listen's goroutine
 
 	mu    sync.Mutex
-	wakes map[string]map[chan struct{}]struct{} // guarded by mu: by topic, capacity 1 each
+	wakes map[string]map[chan struct{}]int // guarded by mu: by topic, capacity 1 each, and how often they hear
 }
 
 func newPgBell(config *pgx.ConnConfig, s *shared) *pgBell {
-	return &pgBell{config: config.Copy(), shared: s, wakes: make(map[string]map[chan struct{}]struct{})}
+	return &pgBell{config: config.Copy(), shared: s, wakes: make(map[string]map[chan struct{}]int)}
 }
 
 func (b *pgBell) connect(ctx context.Context) error {
@@ -41,8 +41,8 @@ func (b *pgBell) connect(ctx context.Context) error {
 }
 
 // listen rings for what others publish, until ctx ends. While it has no
-// connection, subscriptions poll.
-func (b *pgBell) listen(ctx context.Context) {
+// connection, subscriptions poll. It tells reconnected of each further one.
+func (b *pgBell) listen(ctx context.Context, reconnected func()) {
 	for {
 		if b.conn != nil {
 			n, err := b.conn.WaitForNotification(ctx)
@@ -56,6 +56,7 @@ func (b *pgBell) listen(ctx context.Context) {
 			return
 		}
 		if err := b.connect(ctx); err == nil {
+			reconnected()
 			b.ringAll()
 			continue
 		}
@@ -67,18 +68,20 @@ func (b *pgBell) listen(ctx context.Context) {
 	}
 }
 
-// hear returns what is sent to when the bell rings for the topic, until hang.
-func (b *pgBell) hear(topic string) (woken <-chan struct{}, hang func()) {
-	wake := make(chan struct{}, 1)
+// hear has the bell of the topic send to wake, which has a capacity of 1, until hang.
+func (b *pgBell) hear(topic string, wake chan struct{}) (hang func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.wakes[topic] == nil {
-		b.wakes[topic] = make(map[chan struct{}]struct{})
+		b.wakes[topic] = make(map[chan struct{}]int)
 	}
-	b.wakes[topic][wake] = struct{}{}
-	return wake, func() {
+	b.wakes[topic][wake]++
+	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		if b.wakes[topic][wake]--; b.wakes[topic][wake] > 0 {
+			return
+		}
 		if delete(b.wakes[topic], wake); len(b.wakes[topic]) == 0 {
 			delete(b.wakes, topic)
 		}

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	wmsql "github.com/ThreeDotsLabs/watermill-sql/v3/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,23 +22,19 @@ import (
 type postgres struct {
 	shared  *shared
 	schema  pgSchema
-	publish *sql.DB
-	fanout  *sql.DB // what subscriptions poll with
-	groups  *sql.DB // one connection for each message of a group that is out
-	notify  *sql.DB // its commits wait for no disk
-	pub     *wmsql.Publisher
+	db      *sql.DB
 	bell    *pgBell
+	reader  *pgReader
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
+	making  sync.Mutex // tables are made
+
+	mu     sync.Mutex
+	queues map[pgQueueKey]*pgQueue // guarded by mu
 }
 
-// Connections at most. Those of groups are as many as there are subscriptions:
-// each holds one while its message is out, and none may wait for another.
-const (
-	pgPublishConns = 8
-	pgFanoutConns  = 16
-	pgNotifyConns  = 2
-)
+// pgIdleConns bounds the connections that are kept while nothing is to be done, beside the one that listens.
+const pgIdleConns = 3
 
 func openPostgres(ctx context.Context, a address, s *shared) (backend, error) {
 	config, err := postgresConfig(a, s)
@@ -49,31 +44,46 @@ func openPostgres(ctx context.Context, a address, s *shared) (backend, error) {
 	if _, named := config.RuntimeParams["application_name"]; !named {
 		config.RuntimeParams["application_name"] = "leat " + s.opts.Namespace
 	}
-	hasty := config.Copy()
-	hasty.RuntimeParams["synchronous_commit"] = "off"
-	p := &postgres{
-		shared:  s,
-		schema:  newPgSchema(s.opts.Namespace),
-		publish: s.pgPool(config, pgPublishConns),
-		fanout:  s.pgPool(config, pgFanoutConns),
-		groups:  s.pgPool(config, 0),
-		notify:  s.pgPool(hasty, pgNotifyConns),
-		bell:    newPgBell(config, s),
-	}
+	db := stdlib.OpenDB(*config.Copy(), stdlib.OptionBeforeConnect(s.pgLogin))
+	db.SetMaxOpenConns(s.opts.MaxConns - 1)
+	db.SetMaxIdleConns(min(pgIdleConns, s.opts.MaxConns-1))
+	p := &postgres{shared: s, schema: newPgSchema(s.opts.Namespace), db: db, bell: newPgBell(config, s), queues: make(map[pgQueueKey]*pgQueue)}
+	p.reader = newPgReader(p)
 	running, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
-	if err = p.schema.create(ctx, p.publish); err == nil {
-		err = p.bell.connect(ctx)
-	}
-	if err == nil {
-		p.pub, err = wmsql.NewPublisher(p.publish, wmsql.PublisherConfig{SchemaAdapter: p.schema}, adapterLog(s.opts.Logger))
-	}
-	if err != nil {
+	if err := p.begin(ctx); err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	p.workers.Go(func() { p.bell.listen(running) })
+	p.workers.Go(func() { p.bell.listen(running, p.reader.reconnected) })
 	p.workers.Go(func() { p.trim(running) })
+	p.workers.Go(func() { p.reader.run(running) })
 	return p, nil
+}
+
+// begin makes the tables and listens. A server that has no room for a connection just now may have some soon.
+func (p *postgres) begin(ctx context.Context) error {
+	for pause := takePause; ; pause = min(2*pause, maxTakePause) {
+		_, err := p.schema.create(ctx, p.db)
+		if err == nil {
+			err = p.bell.connect(ctx)
+		}
+		if err == nil || !pgCrowded(err) {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+// pgCrowded reports whether the server has refused a connection because it has as many as it takes.
+func pgCrowded(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && answer.Code == "53300"
 }
 
 // postgresConfig has the client's own parser read what it knows: parameters, the environment and its files of passwords.
@@ -131,29 +141,65 @@ func (s *shared) pgLogin(ctx context.Context, config *pgx.ConnConfig) (err error
 	return err
 }
 
-func (s *shared) pgPool(config *pgx.ConnConfig, conns int) *sql.DB {
-	db := stdlib.OpenDB(*config.Copy(), stdlib.OptionBeforeConnect(s.pgLogin))
-	db.SetMaxOpenConns(conns)
-	db.SetMaxIdleConns(max(conns, 4))
-	return db
-}
-
 // Publish rings the bell in a transaction of its own: within the insert, the
 // lock that NOTIFY takes would let the whole database commit one at a time.
 func (p *postgres) Publish(topic string, messages ...*message.Message) error {
+	return p.insert(topic, messages, p.schema.toGroups)
+}
+
+// publishTo puts messages into the queue of a group, be it there already or not.
+func (p *postgres) publishTo(group, topic string, messages []*message.Message) error {
+	return p.insert(topic, messages, func(topic string, messages []*message.Message) (string, []any, error) {
+		return p.schema.toGroup(topic, group, messages)
+	})
+}
+
+func (p *postgres) insert(topic string, messages []*message.Message, statement func(string, []*message.Message) (string, []any, error)) error {
 	all, err := encodeAll(messages, pgMaxBytes, func(m *message.Message) (encoded[*message.Message], error) { return encodePg(m), nil })
 	if err != nil {
 		return err
 	}
-	err = inWindows(all, func(window []*message.Message) (int, error) { return 0, p.pub.Publish(topic, window...) })
+	ctx := context.Background()
+	err = inWindows(all, func(window []*message.Message) (int, error) {
+		query, args, err := statement(topic, window)
+		if err == nil {
+			_, err = p.db.ExecContext(ctx, query, args...)
+		}
+		return 0, p.mended(ctx, err)
+	})
 	if part := new(partError); err != nil && !(errors.As(err, &part) && part.done > 0) {
 		return err
 	}
 	p.bell.ring(topic)
-	if _, err := p.notify.Exec(`SELECT pg_notify($1, $2)`, p.shared.opts.Namespace, topic); err != nil {
+	if _, err := p.db.ExecContext(ctx, `SELECT `+pgHasty+`, pg_notify($1, $2)`, p.shared.opts.Namespace, topic); err != nil {
 		p.shared.opts.Logger.Debug("notify", "topic", topic, "error", err) // they poll
 	}
 	return err
+}
+
+// pgHasty lets the commit of the statement wait for no disk.
+const pgHasty = `set_config('synchronous_commit', 'off', true)`
+
+// mended makes the tables again if err says that one is not there. It returns err: what has failed is to be tried again.
+func (p *postgres) mended(ctx context.Context, err error) error {
+	if !pgLost(err) {
+		return err
+	}
+	p.making.Lock()
+	defer p.making.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, leaseCall)
+	defer cancel()
+	made, again := p.schema.create(ctx, p.db)
+	if made {
+		p.shared.opts.Logger.Warn("tables were lost", "namespace", p.shared.opts.Namespace, "made_again", again == nil)
+	}
+	return errors.Join(err, again)
+}
+
+// pgLost reports whether a table or a column is not there.
+func pgLost(err error) bool {
+	var answer *pgconn.PgError
+	return errors.As(err, &answer) && (answer.Code == "42P01" || answer.Code == "42703")
 }
 
 // pgMaxBytes bounds a message. The server takes up to 1 GB in a field, and has it in memory several times.
@@ -179,89 +225,27 @@ const pgEntry = 6
 
 func (*postgres) transient(err error) bool {
 	var answer *pgconn.PgError
+	if errors.Is(err, ErrTooLarge) {
+		return false
+	}
 	if !errors.As(err, &answer) {
 		return true
 	}
-	return strings.HasPrefix(answer.Code, "08") || strings.HasPrefix(answer.Code, "57P") // connection, shutdown
+	return strings.HasPrefix(answer.Code, "08") || strings.HasPrefix(answer.Code, "57P") || pgCrowded(err) || pgLost(err) // connection, shutdown
 }
 
 // pgPoll is how often subscriptions look when no bell rings.
 const pgPoll = time.Second
 
 func (p *postgres) subscribe(ctx context.Context, topic, group string, _ bool) (*source, error) {
-	db, wait := p.fanout, forever
-	schema := pgSubscription{pgSchema: p.schema, group: group}
 	if group != "" {
-		db, wait = p.groups, p.shared.opts.AckWait
-	} else if err := schema.start(ctx, db, topic); err != nil {
-		return nil, err
+		return p.subscribeGroup(ctx, topic, group)
 	}
-	woken, hang := p.bell.hear(topic)
-	waiting := &pgWait{ctx: ctx, woken: woken, shared: p.shared, turn: make(chan struct{})}
-	sub, err := wmsql.NewSubscriber(db, wmsql.SubscriberConfig{
-		ConsumerGroup:  group,
-		AckDeadline:    &wait,
-		ResendInterval: nackPause,
-		BackoffManager: waiting,
-		SchemaAdapter:  &schema,
-		OffsetsAdapter: &schema,
-	}, adapterLog(p.shared.opts.Logger))
-	var messages <-chan *message.Message
-	if err == nil {
-		messages, err = sub.Subscribe(ctx, topic)
-	}
+	f, err := p.reader.follow(ctx, topic)
 	if err != nil {
-		hang()
-		return nil, err
+		return nil, p.mended(ctx, err)
 	}
-	return &source{messages: messages, probe: group == "", settled: waiting.idle, close: func() error {
-		hang()
-		return sub.Close()
-	}}, nil
-}
-
-// pgWait is what a subscription does between two queries. The adapter would
-// sleep for what HandleError returns.
-type pgWait struct {
-	ctx    context.Context
-	woken  <-chan struct{}
-	shared *shared
-
-	mu   sync.Mutex
-	turn chan struct{} // guarded by mu: closed between two queries
-}
-
-func (w *pgWait) HandleError(_ adapterLogger, noMessage bool, err error) time.Duration {
-	w.mu.Lock()
-	close(w.turn)
-	w.mu.Unlock()
-	if err != nil || noMessage {
-		w.wait(err)
-	}
-	w.mu.Lock()
-	w.turn = make(chan struct{})
-	w.mu.Unlock()
-	return 0
-}
-
-func (w *pgWait) wait(err error) {
-	if err != nil && w.ctx.Err() == nil {
-		w.shared.opts.Logger.Debug("poll", "error", err)
-	}
-	timer := time.NewTimer(pgPoll)
-	defer timer.Stop()
-	select {
-	case <-w.woken:
-	case <-timer.C:
-	case <-w.ctx.Done():
-	}
-}
-
-// idle is closed when no query and its messages are under way.
-func (w *pgWait) idle() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.turn
+	return &source{messages: f.out, probe: true}, nil
 }
 
 // trim removes what is too old.
@@ -270,9 +254,11 @@ func (p *postgres) trim(ctx context.Context) {
 	tick := time.NewTicker(max(retention/10, time.Second))
 	defer tick.Stop()
 	for {
-		if err := p.schema.trim(ctx, p.notify, retention); err != nil && ctx.Err() == nil {
+		trimmed, err := p.schema.trim(ctx, p.db, retention)
+		if err != nil && ctx.Err() == nil {
 			p.shared.opts.Logger.Debug("trim", "error", err)
 		}
+		p.shared.trimmed.Add(uint64(trimmed))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -286,10 +272,7 @@ func (*postgres) flush(context.Context) error { return nil }
 func (p *postgres) close() error {
 	p.cancel()
 	p.workers.Wait()
-	errs := []error{p.bell.close()}
-	for _, db := range []*sql.DB{p.publish, p.fanout, p.groups, p.notify} {
-		errs = append(errs, db.Close())
-	}
+	errs := []error{p.bell.close(), p.db.Close()}
 	if err := errors.Join(errs...); err != nil { // of connections that are broken, say
 		p.shared.opts.Logger.Debug("disconnect", "error", err)
 	}
