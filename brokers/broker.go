@@ -99,8 +99,10 @@ func (b *Broker) Subscriber() message.Subscriber { return subscriber{b: b} }
 // subscription, for as long as Guarantees say. Order holds as long as there is one
 // subscription and no redelivery. Groups are named like topics. Close of the subscriber does nothing.
 //
-// It is pairing.FleetOptions.Queue for durable commands, where Guarantees().Durable: AckWait then has to be
-// longer than the slowest handler, and JetStream has at most 16 requests of a command out at a time, with all processes together.
+// What is returned is a message.Publisher as well: what is published by it goes into the queue of this group alone, and stays there though
+// the group does not exist yet. A queue that may hold no more (see Options.MaxMessages) refuses, with ErrQueueFull.
+//
+// It is pairing.FleetOptions.Queue for durable commands, where Guarantees().Durable.
 //
 // On NATS core and in one process nothing is kept and nothing comes again.
 // The error wraps ErrNoQueue (memory and gochannel) or ErrIllegalTopic.

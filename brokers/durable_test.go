@@ -164,6 +164,7 @@ func local(t *testing.T, b *brokers.Broker, queue func(string) (message.Subscrib
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	require.NoError(t, commands.Register(t.Context(), r, run, h))
 	o := jobFleet("worker")
+	o.RequestTTL = 1 // it does not remember what it has executed
 	o.Queue = queue
 	f, err := b.Fleet(t.Context(), o)
 	require.NoError(t, err)

@@ -22,17 +22,18 @@ var jetStreamGuarantees = Guarantees{
 	Name: "NATS JetStream", URL: "nats+jetstream://127.0.0.1:4222",
 	Ordered: true, Confirms: true, Resumes: true, Queues: true, Durable: true,
 	Ordering: "of each topic, for each subscription; in a queue with one subscription, as long as nothing is redelivered.",
-	Redelivery: "queues only: after a nack (100 ms later), or when no ack came within AckWait. At most 16 messages of a group are out; those that wait in a busy client count. " +
+	Redelivery: "after a nack (100 ms later); in queues also when the consumer has not said for AckWait that it is at it, which it does at least every second. A message is out only while a subscription has it. " +
 		"When a subscription ends, what it has not handed on is given back; what the server sends just then comes after AckWait.",
-	Acks: "of queues are confirmed by the server. Fan-out has none (an ordered consumer), and a nack there loses the message.",
-	Restart: "the stream and the queues survive. Fan-out subscriptions are made again behind the last message they had, about 3 s after the server is back. " +
-		"Publish waits up to 5 s for the server's answer.",
+	Acks: "of queues are confirmed by the server. Fan-out has none (an ordered consumer).",
+	Restart: "the streams and the queues survive. Fan-out subscriptions are made again behind the last message they had, about 3 s after the server is back. " +
+		"Publish waits up to 5 s for the server's answer. A stream or a consumer that was removed is made again within about 2 s; what it held is lost, so that links and fleets end and begin again (`Stats.Gaps`).",
 	Metadata: "as NATS core.",
 	Sizes:    "as NATS core, and the stream's `max_msg_size`.",
-	Topics:   "one stream, `<namespace>`, with a subject `<namespace>.<topic>` for each; as NATS core.",
-	Growth: "what is older than Retention goes, and of each topic all but the last MaxMessages, also what waits in a queue. " +
-		"The consumer of a group stays: delete it with `nats consumer rm`.",
-	Requires:    "a server with JetStream, and the right to make or change the stream.",
+	Topics: "two streams: `<namespace>` for fan-out, with a subject `<namespace>.<topic>` for each topic, and `<namespace>_queues`, with a subject `<namespace>_queues.<consumer>.<topic>` for each group of it; as NATS core. " +
+		"What other programs publish to a topic's subject reaches fan-out only.",
+	Growth: "of fan-out what is older than Retention goes, and of each topic all but the last MaxMessages. What waits in a queue stays until it is acked; at MaxMessages it refuses (ErrQueueFull). " +
+		"Limits of a namespace are raised by Open and not lowered: `nats stream edit`. The consumer of a group stays, with what waits: delete it with `nats consumer rm`, and purge its subject.",
+	Requires:    "a server of version 2.9 or newer with JetStream, and the right to make or change the streams. At most 4,096 subscriptions of a group wait for a message.",
 	Connections: "one for everything.",
 }
 
@@ -40,17 +41,18 @@ var redisGuarantees = Guarantees{
 	Name: "Redis Streams", URL: "redis://127.0.0.1:6379/0",
 	Ordered: true, Confirms: true, Resumes: true, Queues: true, Durable: true,
 	Ordering:   "of each topic; in a queue with one subscription, as long as nothing is redelivered.",
-	Redelivery: "after a nack (100 ms later, to the same subscription); in queues also when no ack came within AckWait, looked for every AckWait/4. A consumer reads up to two messages ahead of the one that is out.",
-	Acks:       "XACK in queues; fan-out notes its position in the process.",
+	Redelivery: "after a nack (100 ms later); in queues also when the consumer has not said for AckWait that it is at it, which it does at least every second; that is looked for every AckWait/4, at most every second. A message is out only while a subscription has it.",
+	Acks:       "of a queue remove the entry; fan-out notes its position in the process.",
 	Restart: "whatever Redis has on disk survives (`appendonly yes`; `appendfsync always` for what it has confirmed). Subscriptions go on behind the last message they had within a second; " +
-		"a group that was lost is made again (at the oldest entry).",
+		"a stream or a group that was removed is made again within about a second, and a stream that counts from an earlier entry than it had (a failover, a clock that is behind) is read from there.",
 	Metadata: "any. The keys `_watermill_message_uuid` and `%…` get a `%` in front of them. An entry without the fields of Watermill is skipped.",
 	Sizes:    "the server's `proto-max-bulk-len` (512 MiB, where it may not be asked for), for payload and metadata together.",
-	Topics:   "key `<namespace>:<topic>`; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
-	Growth: "while somebody subscribes, entries older than Retention go unless a group still has to handle them, and a stream without groups expires at twice Retention after its last subscriber. " +
-		"MaxMessages (about) bounds every stream, also what waits in a queue.",
+	Topics: "key `<namespace>:<topic>` for fan-out, and for each group `<namespace>:queue:<topic>:<group>`, with `<namespace>:groups:<topic>` to name them; letters, digits, `_`, `-` and single inner dots, up to 180 bytes. " +
+		"What other programs add to a topic's key reaches fan-out only.",
+	Growth: "of fan-out MaxMessages (about) are kept; while somebody subscribes, entries older than Retention go, and a stream expires at twice Retention after its last subscriber. " +
+		"What waits in a queue stays until it is acked; at MaxMessages it refuses (ErrQueueFull). Limits of a namespace (`<namespace>:limits`) are raised by Open and not lowered. The stream of a group stays.",
 	Requires:    "Redis 6.2 or newer (XTRIM MINID). No cluster: a topic is one key, but Open takes one address. `maxmemory-policy noeviction`.",
-	Connections: "up to ten per core to publish; one for each subscription of a link or a fleet, up to four for another one.",
+	Connections: "one that reads for all fan-out subscriptions, one for all queues of a group name (a fleet has one), and a pool for the rest, of up to ten per core, of which three stay while nothing is to be done.",
 }
 
 var rabbitGuarantees = Guarantees{
@@ -68,8 +70,8 @@ var rabbitGuarantees = Guarantees{
 		"`_watermill_message_uuid`, `leat-packed`), all metadata travels in front of the payload, with a header `leat-packed`. Headers that are no strings are left out.",
 	Sizes:  "`max_message_size`, which the server does not tell: its default by the server's version (128 MiB; from 4.0 on 16 MiB), and less once it has refused a message with a smaller limit.",
 	Topics: "routing key `<topic>` on the direct exchange `<namespace>`; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
-	Growth: "the queue of a subscription is deleted with it, or after Retention without a consumer, and drops its oldest above MaxMessages. " +
-		"The queue of a group stays, with all that nobody takes.",
+	Growth: "the queue of a subscription is deleted with it, or after Retention without a consumer, and drops its oldest above MaxMessages, which the server does not tell. " +
+		"The queue of a group stays, with all that nobody takes: it has no bound, and drops nothing.",
 	Requires:    "RabbitMQ 3.8 or newer, and the right to declare in the vhost. A message for which there is no queue, and need be none, is dropped by the server.",
 	Connections: "one to publish (8 channels) and one for all subscriptions (a channel each).",
 }
@@ -78,17 +80,18 @@ var postgresGuarantees = Guarantees{
 	Name: "Postgres", URL: "postgres://user@127.0.0.1:5432/db",
 	Ordered: true, Confirms: true, Resumes: true, Queues: true, Durable: true,
 	Ordering:   "of each topic, whose publishers take turns (a lock until the commit); in a queue with one subscription, as long as nothing is redelivered.",
-	Redelivery: "after a nack (100 ms later); in queues also when no ack came within AckWait, and at once when the connection of a consumer ends.",
-	Acks:       "of a queue commit the transaction in which the message was read. Fan-out notes its position in the process.",
-	Restart:    "everything committed survives. Subscriptions go on behind the last message they had, about a second after the server is back.",
-	Metadata:   "any: bytes that are no UTF-8, NUL and `%` are percent-encoded. A row whose metadata is no JSON is skipped.",
-	Sizes:      "256 MiB, a bound of leat's: the server takes up to 1 GB in a field, and has that in memory several times.",
-	Topics:     "tables `<namespace>_messages`, `_groups` and `_waiting`, with the topic in a column; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
-	Growth:     "rows older than Retention are deleted, unless a group still has to handle them. Groups stay: delete their row in `_groups`, and what waits in `_waiting`.",
+	Redelivery: "after a nack (100 ms later); in queues also when the consumer has not said for AckWait that it is at it, which it does at least every second. A message is out only while a subscription has it.",
+	Acks:       "of a queue remove the row that waits; fan-out notes its position in the process.",
+	Restart: "everything committed survives. Subscriptions go on behind the last message they had, about a second after the server is back. Tables and groups that were removed are made again within about a second; a group gets what was published meanwhile. " +
+		"Offsets that go back (a restore, a failover, TRUNCATE … RESTART IDENTITY) are noticed and logged, and subscriptions go on behind the last message they had, by its time.",
+	Metadata: "any: bytes that are no UTF-8, NUL and `%` are percent-encoded. A row whose metadata is no JSON is skipped.",
+	Sizes:    "256 MiB, a bound of leat's: the server takes up to 1 GB in a field, and has that in memory several times.",
+	Topics:   "tables `<namespace>_messages`, `_groups` and `_waiting`, with the topic in a column; letters, digits, `_`, `-` and single inner dots, up to 180 bytes.",
+	Growth: "rows older than Retention are deleted, unless a group still has to handle them; the longest Retention of the namespace counts (a comment of the table has it). Nothing bounds their number. " +
+		"Groups stay: delete their row in `_groups`, and what waits in `_waiting`.",
 	Requires: "PostgreSQL 12 or newer, the right to create tables, and no pooler that shares connections between statements (LISTEN, prepared statements). " +
 		"The tables are leat's own, not those of the adapter's default schema. Other transactions, however long, delay nothing.",
-	Connections: "up to 8 to publish, 16 for fan-out, 2 to notify, 1 to listen, and one for each message of a queue that is out. " +
-		"A fan-out subscriber that holds a message holds one of the 16: links ack at once.",
+	Connections: "at most MaxConns (8), of which one listens and three stay while nothing is to be done, whatever the number of topics, queues and messages that are out. A server that has no room for one (`53300`) is asked again.",
 }
 
 var kafkaGuarantees = Guarantees{

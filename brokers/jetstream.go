@@ -216,7 +216,7 @@ func (j *jetStream) subscribe(ctx context.Context, topic, group string, _ bool) 
 	}
 	out := make(chan *message.Message)
 	stop, ended, err := j.feed(topic, func(m *nats.Msg) {
-		handOver(ctx, out, func() *message.Message { m, _ := j.coder.Unmarshal(m); return m })
+		pass(ctx, out, func() *message.Message { m, _ := j.coder.Unmarshal(m); return m })
 	})
 	if err != nil {
 		return nil, err
@@ -240,8 +240,8 @@ func (j *jetStream) subscribeFunc(topic string, fn func(*message.Message)) (stop
 	})
 }
 
-// handOver gives a message to whoever receives from out, until that one has acked it or ctx ends.
-func handOver(ctx context.Context, out chan<- *message.Message, read func() *message.Message) {
+// pass gives a message to whoever receives from out, until that one has acked it or ctx ends.
+func pass(ctx context.Context, out chan<- *message.Message, read func() *message.Message) {
 	for {
 		m := read()
 		select {

@@ -87,7 +87,7 @@ func (r *pgReader) hand(ctx context.Context, f *pgFollow) {
 }
 
 func (f *pgFollow) give(ctx context.Context, row pgRow) {
-	handOver(ctx, f.out, func() *message.Message { return decodePg(row.uuid, row.payload, row.metadata) })
+	pass(ctx, f.out, func() *message.Message { return decodePg(row.uuid, row.payload, row.metadata) })
 }
 
 // reconnected is called when the server was away: it may have come back with less than it had.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -117,6 +118,23 @@ func (s pgSchema) insert(topic string, messages []*message.Message, waiting stri
 		ON CONFLICT ("offset", name) DO UPDATE SET topic = excluded.topic, until = excluded.until, owner = excluded.owner`,
 		append([]any{topic, s.namespace + ".", uuids, payloads, metadata}, more...), nil
 }
+
+// retention raises what the processes of the namespace have promised to keep, and returns it: a comment of the table says so.
+func (s pgSchema) retention(ctx context.Context, db *sql.DB, want time.Duration) (time.Duration, error) {
+	var text string
+	err := db.QueryRowContext(ctx, `SELECT coalesce(obj_description(to_regclass($1)), '')`, s.messages).Scan(&text)
+	if err != nil {
+		return want, err
+	}
+	if has, err := time.ParseDuration(strings.TrimPrefix(text, pgRetention)); err == nil && has >= want {
+		return has, nil
+	}
+	_, err = db.ExecContext(ctx, `COMMENT ON TABLE `+s.messages+` IS '`+pgRetention+want.String()+`'`)
+	return want, err
+}
+
+// pgRetention begins the comment of the table of messages.
+const pgRetention = "leat keeps for "
 
 // trim removes messages that are older than retention and that no group has
 // to handle, and returns how many. What is waited for and is not there is not waited for any more.

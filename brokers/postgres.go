@@ -254,7 +254,14 @@ func (p *postgres) trim(ctx context.Context) {
 	tick := time.NewTicker(max(retention/10, time.Second))
 	defer tick.Stop()
 	for {
-		trimmed, err := p.schema.trim(ctx, p.db, retention)
+		keep, err := p.schema.retention(ctx, p.db, retention)
+		if err != nil && ctx.Err() == nil {
+			p.shared.opts.Logger.Debug("retention", "error", err) // the owner of the table may say
+		}
+		if keep > retention {
+			p.shared.limitsStay("table "+p.schema.messages, "Retention", keep)
+		}
+		trimmed, err := p.schema.trim(ctx, p.db, keep)
 		if err != nil && ctx.Err() == nil {
 			p.shared.opts.Logger.Debug("trim", "error", err)
 		}

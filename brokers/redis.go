@@ -67,6 +67,9 @@ func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	}
 	r := &redisStreams{shared: s, client: client, limit: redisMaxBulk(ctx, client), consumer: uuid.NewString(),
 		queues: make(map[string]*redisQueue), readers: make(map[string]*redisReader)}
+	if _, err := r.raise(ctx); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
 	r.follows = newRedisReader(r, "")
 	return r, nil
 }
@@ -126,16 +129,13 @@ func (r *redisStreams) subscribe(ctx context.Context, topic, group string, _ boo
 	if group != "" {
 		return r.subscribeGroup(ctx, topic, group)
 	}
-	key := r.key(topic)
-	last, err := r.last(ctx, key)
+	f := &redisFollow{out: make(chan *message.Message)}
+	ended, err := r.follow(ctx, topic, f)
 	if err != nil {
 		return nil, err
 	}
-	f := &redisFollow{streams: r, key: key, after: last, out: make(chan *message.Message)}
-	go f.run(ctx)
-	trim := r.trimmer(ctx, key)
 	return &source{messages: f.out, probe: true, close: func() error {
-		<-trim
+		<-ended
 		return nil
 	}}, nil
 }

@@ -3,6 +3,7 @@ package brokers
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -13,14 +14,49 @@ type redisFollow struct {
 	key     string
 	after   string   // the last entry that it had
 	recent  []string // the last ones, of which a stream that was restored may have lost some
+	next    int      // where in recent the next one goes
+	had     string   // the last entry that it had when a stream went back
 	out     chan *message.Message
+	fn      func(*message.Message) // instead: it takes messages that are acked
+}
+
+// follow begins a fan-out subscription behind what is there now, for out or fn. ended is closed when it has ended.
+func (r *redisStreams) follow(ctx context.Context, topic string, f *redisFollow) (ended <-chan struct{}, err error) {
+	f.streams, f.key = r, r.key(topic)
+	if f.after, err = r.last(ctx, f.key); err != nil {
+		return nil, err
+	}
+	trimmed, done := r.trimmer(ctx, f.key), make(chan struct{})
+	go func() {
+		defer close(done)
+		f.run(ctx)
+		<-trimmed
+	}()
+	return done, nil
+}
+
+// subscribeFunc implements calling.
+func (r *redisStreams) subscribeFunc(topic string, fn func(*message.Message)) (stop func(), ended <-chan struct{}, err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	timer := time.AfterFunc(r.shared.opts.SubscribeTimeout, cancel)
+	ended, err = r.follow(ctx, topic, &redisFollow{fn: fn})
+	if !timer.Stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	return cancel, ended, nil
 }
 
 // redisRecent bounds recent.
 const redisRecent = 256
 
 func (f *redisFollow) run(ctx context.Context) {
-	defer close(f.out)
+	if f.out != nil {
+		defer close(f.out)
+	}
 	reader := f.streams.follows
 	for ctx.Err() == nil {
 		wait := &redisWait{after: f.after, got: make(chan []*redisEntry, 1), back: make(chan struct{}, 1)}
@@ -47,13 +83,21 @@ func (f *redisFollow) hand(ctx context.Context, entries []*redisEntry) {
 		if ctx.Err() != nil {
 			return
 		}
-		if !slices.Contains(f.recent, e.id) {
-			handOver(ctx, f.out, func() *message.Message { m, _ := redisCoder{}.Unmarshal(e.values); return m })
+		switch {
+		case f.had != "" && !entryBefore(f.had, e.id) && slices.Contains(f.recent, e.id):
+		case f.fn != nil:
+			m, _ := redisCoder{}.Unmarshal(e.values)
+			f.fn(m)
+		default:
+			pass(ctx, f.out, func() *message.Message { m, _ := redisCoder{}.Unmarshal(e.values); return m })
 		}
-		if f.after = e.id; len(f.recent) == redisRecent {
-			f.recent = append(f.recent[:0], f.recent[1:]...)
+		f.after = e.id
+		if len(f.recent) < redisRecent {
+			f.recent = append(f.recent, e.id)
+		} else {
+			f.recent[f.next] = e.id
+			f.next = (f.next + 1) % redisRecent
 		}
-		f.recent = append(f.recent, e.id)
 	}
 }
 
@@ -63,9 +107,9 @@ func (f *redisFollow) rewind(ctx context.Context) {
 	if err != nil || !entryBefore(last, f.after) {
 		return
 	}
-	if len(f.recent) > 0 && entryBefore(f.recent[0], last) {
-		last = f.recent[0]
+	if len(f.recent) > 0 && entryBefore(f.recent[f.next%len(f.recent)], last) {
+		last = f.recent[f.next%len(f.recent)]
 	}
 	f.streams.shared.opts.Logger.Warn("stream was lost or restored", "stream", f.key, "had", f.after, "goes_on_behind", last)
-	f.after = last
+	f.had, f.after = f.after, last
 }

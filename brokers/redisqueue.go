@@ -27,7 +27,7 @@ var (
 	// redisPublish adds entries to the queues of all groups of a topic and to its own stream, all or none. It returns how many entries
 	// the stream has lost for that.
 	redisPublish = redis.NewScript(`
-		local max, n, queues = tonumber(ARGV[2]), tonumber(ARGV[3]), {}
+		local max, n, queues = math.max(tonumber(ARGV[2]), tonumber(redis.call('HGET', KEYS[3], 'messages') or 0)), tonumber(ARGV[3]), {}
 		for _, group in ipairs(redis.call('SMEMBERS', KEYS[2])) do
 			local queue = ARGV[1] .. group
 			if redis.call('XLEN', queue) + n > max then return redis.error_reply('QUEUEFULL ' .. group) end
@@ -44,7 +44,8 @@ var (
 	// redisPut adds entries to one queue, all or none.
 	redisPut = redis.NewScript(`
 		local n, at = tonumber(ARGV[2]), 3
-		if redis.call('XLEN', KEYS[1]) + n > tonumber(ARGV[1]) then return redis.error_reply('QUEUEFULL') end
+		local max = math.max(tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[2], 'messages') or 0))
+		if redis.call('XLEN', KEYS[1]) + n > max then return redis.error_reply('QUEUEFULL') end
 		for _ = 1, n do
 			local last = at + tonumber(ARGV[at])
 			redis.call('XADD', KEYS[1], '*', unpack(ARGV, at + 1, last))
@@ -132,12 +133,42 @@ func (r *redisStreams) script(script *redis.Script, keys []string, topic string,
 
 // Publish adds the entries of a window by one script, to the topic's stream and to the queues of its groups: all of them or none.
 func (r *redisStreams) Publish(topic string, messages ...*message.Message) error {
-	return r.script(redisPublish, []string{r.key(topic), r.groupsKey(topic)}, topic, messages, r.queueKey(topic, ""), r.shared.opts.MaxMessages)
+	return r.script(redisPublish, []string{r.key(topic), r.groupsKey(topic), r.limitsKey()}, topic, messages, r.queueKey(topic, ""), r.shared.opts.MaxMessages)
 }
 
 // publishTo puts messages into the queue of a group, be it there already or not.
 func (r *redisStreams) publishTo(group, topic string, messages []*message.Message) error {
-	return r.script(redisPut, []string{r.queueKey(topic, group)}, topic, messages, r.shared.opts.MaxMessages)
+	return r.script(redisPut, []string{r.queueKey(topic, group), r.limitsKey()}, topic, messages, r.shared.opts.MaxMessages)
+}
+
+// limits are what the processes of the namespace have promised to keep: the largest of each counts.
+func (r *redisStreams) limitsKey() string { return r.shared.opts.Namespace + ":limits" }
+
+// redisRaise raises limits, and returns them.
+var redisRaise = redis.NewScript(`
+	local limits = {}
+	for i, name in ipairs({'messages', 'retention'}) do
+		local has = tonumber(redis.call('HGET', KEYS[1], name) or 0)
+		if has < tonumber(ARGV[i]) then redis.call('HSET', KEYS[1], name, ARGV[i]) end
+		limits[i] = math.max(has, tonumber(ARGV[i]))
+	end
+	return limits`)
+
+// raise raises the limits of the namespace to those of Options, and returns for how long entries are kept.
+func (r *redisStreams) raise(ctx context.Context) (retention time.Duration, err error) {
+	o := r.shared.opts
+	limits, err := redisRaise.Run(ctx, r.client, []string{r.limitsKey()}, o.MaxMessages, o.Retention.Milliseconds()).Int64Slice()
+	if err != nil {
+		return 0, err
+	}
+	if len(limits) != 2 {
+		return 0, errors.New("unexpected answer of a script")
+	}
+	messages, retention := limits[0], time.Duration(limits[1])*time.Millisecond
+	if messages > o.MaxMessages || retention > o.Retention.Truncate(time.Millisecond) {
+		r.shared.limitsStay(r.limitsKey(), "MaxMessages", messages, "Retention", retention)
+	}
+	return retention, nil
 }
 
 // redisTaker is a subscription of a group.

@@ -32,6 +32,7 @@ type redisReader struct {
 	lost    bool              // guarded by mu: groups are to be looked after at once
 	claimAt time.Time         // guarded by mu: when to look for what was nacked, or is late
 	tendAt  time.Time         // of the goroutine alone
+	count   int               // of the goroutine alone: entries that the next read of a stream may bring
 }
 
 // redisWait is who waits for an entry of a stream.
@@ -42,7 +43,9 @@ type redisWait struct {
 }
 
 const (
-	redisBatch = 100
+	// What one read of a stream brings, at most: where entries are long, fewer of them.
+	redisReadEntries = 256
+	redisReadBytes   = 4 << 20
 	// redisGrace is how long a reader waits for those to whom it has given something to come back, before it reads for the others.
 	redisGrace = 2 * time.Millisecond
 )
@@ -52,7 +55,7 @@ func newRedisReader(r *redisStreams, group string) *redisReader {
 	options.PoolSize, options.MinIdleConns, options.MaxIdleConns, options.MaxRetries = 1, 0, 1, -1
 	options.MaxActiveConns = 0
 	w := &redisReader{streams: r, group: group, client: redis.NewClient(&options), wakeKey: r.shared.opts.Namespace + ":wake:" + uuid.NewString(),
-		wakeID: "0-0", ended: make(chan struct{}), changed: make(chan struct{}, 1), queues: make(map[string]*redisQueue), waits: make(map[string][]*redisWait)}
+		wakeID: "0-0", count: redisReadEntries, ended: make(chan struct{}), changed: make(chan struct{}, 1), queues: make(map[string]*redisQueue), waits: make(map[string][]*redisWait)}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	go w.run()
 	return w
@@ -298,7 +301,7 @@ func (w *redisReader) begin() (keys, ids []string, block time.Duration) {
 func (w *redisReader) read(keys, ids []string, block time.Duration) ([]redis.XStream, error) {
 	streams, ctx := append(keys, ids...), context.WithoutCancel(w.ctx) // close wakes it
 	if w.group == "" {
-		return w.client.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: redisBatch, Block: block}).Result()
+		return w.client.XRead(ctx, &redis.XReadArgs{Streams: streams, Count: int64(w.count), Block: block}).Result()
 	}
 	return w.client.XReadGroup(ctx, &redis.XReadGroupArgs{Group: w.group, Consumer: w.streams.consumer, Streams: streams, Count: 1, Block: block}).Result()
 }
@@ -315,10 +318,13 @@ func (w *redisReader) give(key, behind string, messages []redis.XMessage) (hande
 		}
 		return 0
 	}
-	entries := make([]*redisEntry, len(messages))
+	entries, bytes := make([]*redisEntry, len(messages)), 0
 	for i, m := range messages {
 		entries[i] = &redisEntry{m.ID, m.Values}
+		payload, _ := m.Values["payload"].(string)
+		bytes += len(payload)
 	}
+	w.count = max(1, min(redisReadEntries, redisReadBytes/max(1, bytes/len(entries))))
 	if w.group != "" {
 		return w.giveOne(key, entries[0])
 	}

@@ -47,7 +47,10 @@ func (r *redisStreams) trim(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	retention := r.shared.opts.Retention
+	retention, err := r.raise(ctx)
+	if err != nil {
+		return err
+	}
 	now, err := r.client.Time(ctx).Result()
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ var (
 	ErrInvalidChannel = errors.New("invalid channel")
 	// ErrInvalidKeys: a shared key is shorter than 16 bytes, or there are more than 8.
 	ErrInvalidKeys = mac.ErrKeys
-	// ErrFull: the outbound queue of the link has no room.
+	// ErrFull: the outbound queue of the link has no room, or the queue of a broker.
 	ErrFull = errors.New("outbound queue is full")
 	// ErrTooLarge: a message exceeds Options.MaxMessageBytes, or a name in it MaxIDBytes, or it is more than the transport
 	// takes: see SizedPublisher.
@@ -27,3 +27,6 @@ var (
 	// ErrNotConnected: no link is attached under that channel ID.
 	ErrNotConnected = errors.New("not connected")
 )
+
+// ReasonQueueFull is Fault.Reason of a durable request that found no room in the queue of its command. Its code is that of an internal error.
+const ReasonQueueFull = "leat.queue_full"

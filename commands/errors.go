@@ -32,6 +32,10 @@ var (
 	ErrChannelDisconnected error = &Error{Code: ChannelDisconnected}
 	ErrDuplicateCommand    error = &Error{Code: DuplicateCommand}
 
+	// ErrQueueFull is what a durable call fails with, beside the code Internal, where the queue of its command has no room: as many
+	// requests wait there as the broker may keep. It was not executed and will not be.
+	ErrQueueFull error = &Error{Reason: bus.ReasonQueueFull}
+
 	// ErrClosed is returned by everything after Close; it comes with the code
 	// ChannelDisconnected where it is an *Error.
 	ErrClosed = bus.ErrClosed

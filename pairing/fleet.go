@@ -89,8 +89,10 @@ type Fleet struct {
 	idleQueues map[string]bool           // guarded by mu: those of them that no process executes now
 	attended   map[string]bool           // guarded by mu: durable commands for which this process has ever had a queue
 	queues     map[string]*queue         // guarded by mu: durable commands that the registry executes, by ID
+	queued     publishing                // to the queues of durable commands alone; nil: the publisher's
 	jobs       map[string]*job           // guarded by mu: requests from queues that are being executed, by what they are to bring about
 	working    map[string]*job           // guarded by mu: the same, by the registry's ID
+	answered   answers                   // guarded by mu: what was replied to such requests lately
 	outlets    map[string]*outbox        // guarded by mu: to the queues of durable commands, by command ID
 	steady     time.Time                 // guarded by mu: since when it has not been in doubt
 	calls      map[string]*call          // guarded by mu: requests of the registry's that are not answered, by ID
@@ -129,6 +131,12 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 	f.keys = keys
 	if p, ok := pub.(promptPublisher); ok {
 		f.prompt = p.PublishAtOnce
+	}
+	if o.Queue != nil {
+		sub, err := o.Queue(f.opts.Topic(f.opts.Namespace + ".durable"))
+		if queue, ok := sub.(message.Publisher); ok && err == nil {
+			f.queued = queue.Publish
+		}
 	}
 	f.sized, _ = pub.(bus.SizedPublisher)
 	topics := []string{f.names.inbox, f.names.discovery, f.names.events}

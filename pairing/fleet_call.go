@@ -153,6 +153,11 @@ func (f *Fleet) loseTo(err error, c *call, fx *effects) {
 		f.settle(c, response(c.letter.envelope.ID, &bus.Fault{Code: codeInvalid, Message: "the request could not be sent: " + err.Error()}), fx)
 		return
 	}
+	if errors.Is(err, bus.ErrFull) {
+		f.settle(c, response(c.letter.envelope.ID, &bus.Fault{Code: codeInternal, Reason: bus.ReasonQueueFull,
+			Message: fmt.Sprintf("%s: %v", c.letter.envelope.Name, err)}), fx)
+		return
+	}
 	fault := disconnected(f.opts.Channel)
 	if c.to == nil {
 		fault.Message = fmt.Sprintf("channel %q: the request could not be put into its queue", f.opts.Channel)

@@ -58,6 +58,9 @@ func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 	box := f.outlets[e.Name]
 	if box == nil {
 		box = f.newOutbox(f.queueTopic(e.Name), f.singles)
+		if f.queued != nil {
+			box.to = f.queued
+		}
 		f.outlets[e.Name] = box
 	}
 	if room := box.full(itemRequest); room != nil {

@@ -13,6 +13,7 @@ import (
 // job is a request from a queue while it is executed.
 type job struct {
 	once  string        // the command, and what it is to bring about
+	from  string        // the request that it executes
 	id    string        // the registry's
 	done  chan struct{} // closed when the registry has answered
 	reply *bus.Envelope // the answer; read after done
@@ -48,12 +49,12 @@ func (f *Fleet) work(m *message.Message, command string) bool {
 	return false
 }
 
-// startJob has the registry execute a request, unless it is at it: then the request was delivered once more, or its
+// startJob has the registry execute a request, unless it is at it, or has executed that lately: then the request was delivered once more, or its
 // caller has made it again. It returns nil if this process takes nothing any more.
 func (f *Fleet) startJob(l *letter) (j *job, mine bool) {
 	e := l.envelope
 	e.Once = orDefault(e.Once, l.id+"/"+l.session+"/"+e.ID)
-	j = &job{once: e.Name + " " + e.Once, id: bus.NewID(), done: make(chan struct{})}
+	j = &job{once: e.Name + " " + e.Once, from: l.id + "/" + l.session + "/" + e.ID, id: bus.NewID(), done: make(chan struct{})}
 	e.ID = j.id
 	f.mu.Lock()
 	if f.draining || f.err != nil || f.link == nil || !f.link.greeted {
@@ -64,6 +65,11 @@ func (f *Fleet) startJob(l *letter) (j *job, mine bool) {
 		f.mu.Unlock()
 		f.count.duplicates.Add(1)
 		return running, false
+	}
+	if before := f.answered.to(j.from); before != nil {
+		f.mu.Unlock()
+		f.count.duplicates.Add(1)
+		return before, false
 	}
 	f.jobs[j.once], f.working[j.id] = j, j
 	f.mu.Unlock()
@@ -77,6 +83,9 @@ func (f *Fleet) endJob(j *job) {
 	defer f.mu.Unlock()
 	delete(f.jobs, j.once)
 	delete(f.working, j.id)
+	if j.reply != nil && !unexecuted(j.reply.Fault) {
+		f.answered.add(j, f.opts.RequestTTL, f.opts.DedupeKeys)
+	}
 	f.settleIdle()
 }
 

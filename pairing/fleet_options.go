@@ -30,7 +30,9 @@ type FleetOptions struct {
 	Topic func(name string) string
 	// Queue makes a subscriber of which each message of a topic goes to one subscription, of all that have the same
 	// group, wherever they are; to another one if it is nacked or its process dies. The group exists, and keeps messages while no process
-	// subscribes, from its first Subscribe on. brokers.Broker.Queue is one. It is for commands.Options.Durable: without it this
+	// subscribes, from its first Subscribe on. Where the subscriber is a message.Publisher too, requests are published by it: to the queue
+	// of the group alone, which keeps them though the group does not exist yet, or fails with an error that is a bus.ErrFull: then
+	// the call fails at once, with commands.ErrQueueFull. brokers.Broker.Queue is one. It is for commands.Options.Durable: without it this
 	// process can call durable commands and not serve them: a registry that is attached to the fleet refuses to register one, and
 	// one that has one refuses the channel, with commands.ErrInvalidRequest. Default: none.
 	Queue func(group string) (message.Subscriber, error)

@@ -19,6 +19,7 @@ import (
 type outbox struct {
 	fleet *Fleet
 	topic string
+	to    publishing // the publisher's Publish, or that of the queue
 	pack  packing
 	done  chan struct{} // closed when the goroutine has ended
 	gave  atomic.Bool   // a reply was given up
@@ -79,7 +80,7 @@ const (
 const maxBatch = 256
 
 func (f *Fleet) newOutbox(topic string, pack packing) *outbox {
-	o := &outbox{fleet: f, topic: topic, pack: pack, done: make(chan struct{}), end: make(chan struct{})}
+	o := &outbox{fleet: f, topic: topic, to: f.pub.Publish, pack: pack, done: make(chan struct{}), end: make(chan struct{})}
 	o.wake.L = &o.mu
 	f.workers.Go(o.run)
 	return o
@@ -267,7 +268,7 @@ func (o *outbox) together() publishing {
 	if p, ok := o.fleet.pub.(packingPublisher); ok && o.topic == o.fleet.names.events {
 		return p.PublishPacked
 	}
-	return o.fleet.pub.Publish
+	return o.to
 }
 
 // publishing is a publisher's Publish.
@@ -332,7 +333,7 @@ func (o *outbox) deliver(items []outItem) {
 		o.out(items)
 		return
 	}
-	if errors.Is(err, bus.ErrTooLarge) {
+	if refused(err) {
 		items, err = o.sift(items)
 	}
 	since := time.Now()
@@ -342,8 +343,8 @@ func (o *outbox) deliver(items []outItem) {
 			return
 		}
 		for len(items) > 0 {
-			if err = o.publish(items[:1], o.fleet.pub.Publish); err != nil {
-				if errors.Is(err, bus.ErrTooLarge) {
+			if err = o.publish(items[:1], o.to); err != nil {
+				if refused(err) {
 					o.give(items[:1], err)
 					items = items[1:]
 					continue
@@ -359,14 +360,17 @@ func (o *outbox) deliver(items []outItem) {
 	}
 }
 
-// sift publishes the items one by one, and gives up those that are too large for the broker, at once. It returns what is left where
+// refused reports whether the broker has said of a message that it does not take it: it is too large, or its queue is full.
+func refused(err error) bool { return errors.Is(err, bus.ErrTooLarge) || errors.Is(err, bus.ErrFull) }
+
+// sift publishes the items one by one, and gives up those that the broker refuses, at once. It returns what is left where
 // something else is wrong.
 func (o *outbox) sift(items []outItem) (left []outItem, err error) {
 	for len(items) > 0 {
-		switch err = o.publish(items[:1], o.fleet.pub.Publish); {
+		switch err = o.publish(items[:1], o.to); {
 		case err == nil:
 			o.out(items[:1])
-		case errors.Is(err, bus.ErrTooLarge):
+		case refused(err):
 			o.give(items[:1], err)
 		default:
 			return items, err
@@ -393,10 +397,10 @@ func (o *outbox) unblock(items *[]outItem, err error) bool {
 	if f := o.fleet; o.topic == f.names.events {
 		other, taken = []outItem{{letter: &letter{process: f.self, kind: kindProbe, thread: "events", sent: f.stamp()}}}, 1
 	}
-	if o.publish(other, o.fleet.pub.Publish) != nil {
+	if o.publish(other, o.to) != nil {
 		return false
 	}
-	if again := o.publish((*items)[:1], o.fleet.pub.Publish); again != nil {
+	if again := o.publish((*items)[:1], o.to); again != nil {
 		o.give((*items)[:1], err)
 	} else {
 		o.out((*items)[:1])

@@ -129,7 +129,9 @@ func TestBoundsAreThoseOfTheCode(t *testing.T) {
 
 		{"queues of durable commands", "pairing/fleet_options.go", "o.MaxQueues", count},
 		{"replies that are kept", "brokers/replies.go", "DefaultReplyTTL", duration},
-		{"messages that a broker stores", "brokers/options.go", "DefaultMaxMessages", count},
+		{"messages of fan-out that a broker stores", "brokers/options.go", "DefaultMaxMessages", count},
+		{"connections to Postgres", "brokers/options.go", "DefaultMaxConns", count},
+		{"subscriptions of a group that wait", "brokers/jetgroups.go", "jetWaiting", count},
 		{"time for which a broker stores", "brokers/options.go", "DefaultRetention", duration},
 		{"messages that wait for one subscription", "bus/memory/options.go", "DefaultQueueSize", count},
 		{"messages of one subscription", "bus/memory/options.go", "DefaultMaxUnacked", count},
