@@ -142,7 +142,7 @@ func (r *redisStreams) publishTo(group, topic string, messages []*message.Messag
 }
 
 // limits are what the processes of the namespace have promised to keep: the largest of each counts.
-func (r *redisStreams) limitsKey() string { return r.shared.opts.Namespace + ":limits" }
+func (r *redisStreams) limitsKey() string { return r.shared.opts.Namespace + "::limits" }
 
 // redisRaise raises limits, and returns them.
 var redisRaise = redis.NewScript(`
