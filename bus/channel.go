@@ -80,8 +80,8 @@ type Channel struct {
 	Unqueued bool
 	// Draining is called by Bus.Drain before that refuses anything, and may take until ctx ends: where the peer stands
 	// for many, they are told not to choose this side any more, and what they have sent until then is taken. May be
-	// called more than once, at the same time too. May be nil.
-	Draining func(ctx context.Context)
+	// called more than once, at the same time too. What it returns says what could not be waited for; Drain returns it. May be nil.
+	Draining func(ctx context.Context) error
 	// Closing is called once, by the link, when it begins to close and before what is queued
 	// is published: a transport that holds messages for a peer that has never come gives up
 	// on them here, rather than hold up the close. May be nil.

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -39,21 +40,26 @@ func (w *work) wake() {
 // already running has caused is to be refused.
 func (b *Bus) Draining() bool { return b.work.draining.Load() }
 
-// Drain lets the channels withdraw, makes Draining true, and waits until no work is left, or for ctx.
+// Drain lets the channels withdraw, makes Draining true, and waits until no work is left, or for ctx. It returns what the
+// channels have returned, and what was left.
 func (b *Bus) Drain(ctx context.Context) error {
+	links := b.Links()
+	errs := make([]error, len(links))
 	var withdrawing sync.WaitGroup
-	for _, l := range b.Links() {
+	for i, l := range links {
 		if l.ch.Draining != nil {
 			withdrawing.Go(func() {
-				if err := contain.Do(func() { l.ch.Draining(ctx) }); err != nil {
-					_ = l.broken("Channel.Draining", err)
+				var err error
+				if broken := contain.Do(func() { err = l.ch.Draining(ctx) }); broken != nil {
+					err = l.broken("Channel.Draining", broken)
 				}
+				errs[i] = err
 			})
 		}
 	}
 	withdrawing.Wait()
 	b.work.draining.Store(true)
-	return b.AwaitIdle(ctx)
+	return errors.Join(errors.Join(errs...), b.AwaitIdle(ctx))
 }
 
 // AwaitIdle waits until no work is left, or for ctx, after Drain was called: what running work has caused elsewhere may have

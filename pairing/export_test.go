@@ -1,6 +1,7 @@
 package pairing
 
 import (
+	"maps"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -22,7 +23,7 @@ func (f *Fleet) Age(by time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, m := range f.members {
-		m.heard = m.heard.Add(-by)
+		m.heard, m.watch.since = m.heard.Add(-by), m.watch.since.Add(-by)
 	}
 }
 
@@ -45,4 +46,28 @@ func RequestsIn(m *message.Message) (ids []string) {
 		}
 	}
 	return ids
+}
+
+// HashOf is the hash of a member's commands and groups, and HashAfter what it is after a change.
+func (f *Fleet) HashOf(id string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.members[id].hash()
+}
+
+func (f *Fleet) HashAfter(id, body string) string {
+	c, err := readCatalogue([]byte(body))
+	if err != nil {
+		panic(err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k, of := newKind(""), f.members[id].kind
+	k.sum = of.sum
+	maps.Copy(k.commands, of.commands)
+	maps.Copy(k.sums, of.sums)
+	maps.Copy(k.seats, of.seats)
+	maps.Copy(k.seatSums, of.seatSums)
+	k.apply(&c, maxKnown)
+	return k.hash()
 }

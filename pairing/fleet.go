@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -60,26 +61,58 @@ type Fleet struct {
 	done      chan struct{} // closed when the fleet has ended
 	stateNews chan struct{} // capacity 1: state has changed
 
+	hastened   atomic.Bool   // who ends the fleet has no time any more
+	acquainted chan struct{} // closed when the others are known, and what they listen to, or have had the time to be
+
 	mu         sync.Mutex
 	err        error                     // guarded by mu: why it ends; nil while it does not
 	closeErr   error                     // guarded by mu: of Close
-	probed     map[string]bool           // guarded by mu: the topics whose probe has come back; nil when all have
-	heard      time.Time                 // guarded by mu: when something of its own came back on discovery
-	back       time.Time                 // guarded by mu: when it did so again, after it had not for long
+	probed     map[string]bool           // guarded by mu: the topics whose probe has come back
+	began      time.Time                 // guarded by mu: when it was ready
+	alone      *time.Timer               // guarded by mu: until it takes itself to be alone
+	heard      time.Time                 // guarded by mu: when something of its own came back, or was answered
+	back       time.Time                 // guarded by mu: when that was so again, after it had not been for long
+	tickAt     time.Time                 // guarded by mu: when the keeper has looked last
+	woke       int64                     // guarded by mu: the stamp at which it ran again after it had not for long; 0: it always has
+	wokeAt     time.Time                 // guarded by mu: the same
 	gaps       int64                     // guarded by mu: how often the inbox may have lost something
 	state      State                     // guarded by mu: as it was last looked at
 	draining   bool                      // guarded by mu: new requests are refused
-	withdrawn  int64                     // guarded by mu: the version since which it serves nothing
+	leave      *leave                    // guarded by mu: how it withdraws; nil before that
 	own        map[string]bus.Definition // guarded by mu: what the registry executes
 	version    int64                     // guarded by mu: of what the others are told of own
+	mine       *kind                     // guarded by mu: own, and attends, as it is known by its hash
 	members    map[string]*member        // guarded by mu: the others, by ID
-	left       map[string]time.Time      // guarded by mu: sessions that said goodbye, and when
+	sessions   map[string]*member        // guarded by mu: the same, by session
+	observed   map[*member]bool          // guarded by mu: those of them that the keeper looks after
+	boxes      map[*member]bool          // guarded by mu: those of them that have an outbox
+	ring       []*member                 // guarded by mu: in the order in which they are probed
+	turn       int                       // guarded by mu: the next one of ring
+	marks      [buckets]uint64           // guarded by mu: the digests of the members
+	changedAt  time.Time                 // guarded by mu: when one has come or gone
+	synced     time.Time                 // guarded by mu: when another one was asked what is different
+	guide      guide                     // guarded by mu: the member that is asked which others there are
+	joined     bool                      // guarded by mu: one has answered that
+	greeted    time.Time                 // guarded by mu: the last hello
+	namedAt    time.Time                 // guarded by mu: the last hello that answered a welcome
+	helloPause time.Duration             // guarded by mu: until the next, while nobody has answered
+	helloDue   time.Time                 // guarded by mu: when there is to be one in any case; zero: there is none
+	deferred   []letter                  // guarded by mu: hellos that may be proved by what the guide tells
+	left       map[string]departed       // guarded by mu: sessions that said goodbye
+	lost       map[string]time.Time      // guarded by mu: sessions that were not heard of for their lease, and since when
 	welcomes   map[string]bool           // guarded by mu: sessions that were heard of and are not known, for the next beat
+	welcoming  *time.Timer               // guarded by mu: until that beat; nil: it does not wait
 	prompted   int                       // guarded by mu: beats that were sent for them since the last tick
-	strangers  map[string]bool           // guarded by mu: processes that are not members and were sent replies since the last tick
+	corrected  bool                      // guarded by mu: a beat was sent since the last tick, since others believed something wrong
+	suspects   []string                  // guarded by mu: sessions that do not answer, to be told
+	strangers  map[string]bool           // guarded by mu: processes that are not members and were sent something since the last tick
 	doubled    string                    // guarded by mu: the last session that seemed to be one of a process of this ID
-	kept       int64                     // guarded by mu: bytes of the definitions of others
-	waiting    int64                     // guarded by mu: bytes of their lists that are not complete, and of changes that are ahead
+	kinds      map[string]*kind          // guarded by mu: the catalogues of the others, by hash
+	wanted     map[*kind]bool            // guarded by mu: those of them that are to be fetched
+	kept       int64                     // guarded by mu: bytes of those that are known
+	waiting    int64                     // guarded by mu: bytes of lists that are not complete
+	views      int                       // guarded by mu: parts of views that were sent lately
+	taken      map[string]string         // guarded by mu: the last event of each session for which this process was picked
 	list       [][]byte                  // guarded by mu: own, as it is sent
 	listOf     int64                     // guarded by mu: its version
 	attends    map[interest]bool         // guarded by mu: the groups that have listeners in this process
@@ -107,6 +140,7 @@ type Fleet struct {
 	news       chan struct{}             // guarded by mu: closed and replaced when the registry's knowledge changes
 	discovery  *outbox
 	events     *outbox
+	letters    *outbox // to inboxes that have none of their own
 }
 
 // names are the topics.
@@ -145,6 +179,7 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 		return nil, fmt.Errorf("fleet %q: Topic gives two topics one name: %q", o.Namespace, topics)
 	}
 	f.discovery, f.events = f.newOutbox(f.names.discovery, f.singles), f.newOutbox(f.names.events, f.singles)
+	f.letters = f.newOutbox("", f.bundles)
 	stop := context.AfterFunc(ctx, f.cancel)
 	for i, topic := range topics { // each is read from at once: a publisher may hold a lock until it is
 		p := &pump{fleet: f, topic: topic, role: role(i)}
@@ -181,6 +216,7 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		closing:     make(chan struct{}),
 		hurry:       make(chan struct{}),
 		ready:       make(chan struct{}),
+		acquainted:  make(chan struct{}),
 		idle:        make(chan struct{}),
 		done:        make(chan struct{}),
 		state:       State{Starting, time.Now()},
@@ -189,7 +225,15 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		own:         make(map[string]bus.Definition),
 		version:     1,
 		members:     make(map[string]*member),
-		left:        make(map[string]time.Time),
+		mine:        newKind(""),
+		sessions:    make(map[string]*member),
+		observed:    make(map[*member]bool),
+		boxes:       make(map[*member]bool),
+		left:        make(map[string]departed),
+		lost:        make(map[string]time.Time),
+		kinds:       make(map[string]*kind),
+		wanted:      make(map[*kind]bool),
+		taken:       make(map[string]string),
 		strangers:   make(map[string]bool),
 		welcomes:    make(map[string]bool),
 		durables:    make(map[string]bool),

@@ -64,6 +64,13 @@ const (
 	fieldDetails
 	fieldLooped
 	fieldLease // of a notice: µs
+	fieldWire
+	fieldOldest
+	fieldFeatures
+	fieldHash
+	fieldDigest
+	fieldAge
+	fieldAgain
 
 	fieldText field = 0x80 // bytes follow
 )
@@ -141,6 +148,13 @@ func (b *bundler) letter(l *letter) {
 	b.number(fieldVersion, l.version)
 	b.number(fieldGaps, l.gaps)
 	b.number(fieldLease, l.lease)
+	b.number(fieldWire, l.wire)
+	b.number(fieldOldest, l.oldest)
+	b.number(fieldFeatures, l.features)
+	b.text(fieldHash, l.hash)
+	b.number(fieldDigest, l.digest)
+	b.number(fieldAge, l.age)
+	b.flag(fieldAgain, l.again)
 	b.number(fieldPart, int64(l.part))
 	b.number(fieldParts, int64(l.parts))
 	b.text(fieldLetterThread, l.thread)
@@ -180,7 +194,10 @@ func (b *bundler) letter(l *letter) {
 
 // size is about what a letter takes, and not less.
 func (l *letter) size() int {
-	return len(l.kind) + len(l.thread) + len(l.body) + sizeOfEnvelope(&l.envelope)
+	if l.kind != "" {
+		return 192 + len(l.hash) + len(l.thread) + len(l.body)
+	}
+	return len(l.kind) + len(l.thread) + len(l.hash) + len(l.body) + sizeOfEnvelope(&l.envelope)
 }
 
 // sizeOfEnvelope is what the letter of an envelope takes.
@@ -345,6 +362,8 @@ func (l *letter) read(frame []byte) error {
 			l.kind = string(p)
 		case fieldLetterThread:
 			l.thread = string(p)
+		case fieldHash:
+			l.hash = string(p)
 		case fieldBody:
 			body = append([]byte(nil), p...)
 		case fieldType:
@@ -400,6 +419,18 @@ func (l *letter) readNumber(f field, n int64) {
 		l.gaps = n
 	case fieldLease:
 		l.lease = n
+	case fieldWire:
+		l.wire = n
+	case fieldOldest:
+		l.oldest = n
+	case fieldFeatures:
+		l.features = n
+	case fieldDigest:
+		l.digest = n
+	case fieldAge:
+		l.age = n
+	case fieldAgain:
+		l.again = n != 0
 	case fieldPart:
 		l.part = int(n)
 	case fieldParts:

@@ -16,6 +16,7 @@ type call struct {
 	to       *member   // who is to answer; nil: whoever takes it from the queue
 	tried    []*member // who had it before
 	again    bool      // it may have been executed, and was sent once more
+	same     bool      // it may be sent to the one that has just refused it
 
 	published atomic.Bool // to the process that is to answer; written by its outbox without the lock
 }
@@ -77,7 +78,7 @@ func (f *Fleet) tryRequest(e *bus.Envelope) bool {
 	if s := f.services[e.Name]; s != nil && !e.Durable && !s.queued() {
 		to = f.pick(c)
 	}
-	if to == nil || !to.box.has(itemRequest) {
+	if to == nil || !f.boxOf(to).has(itemRequest) {
 		f.mu.Unlock()
 		return false
 	}
@@ -103,7 +104,7 @@ func (f *Fleet) begin(c *call, fx *effects) (room <-chan struct{}) {
 		fx.deliver(response(c.letter.envelope.ID, f.nobody(c.letter.envelope.Name)))
 		return nil
 	}
-	if room := to.box.full(itemRequest); room != nil {
+	if room := f.boxOf(to).full(itemRequest); room != nil {
 		return room
 	}
 	f.calls[c.letter.envelope.ID] = c
@@ -128,7 +129,11 @@ func (f *Fleet) send(c *call, it outItem, fx *effects) {
 	to := it.to
 	c.to = to
 	c.published.Store(false)
+	if to.calls == nil {
+		to.calls = make(map[string]*call)
+	}
 	to.calls[c.letter.envelope.ID] = c
+	f.engage(to)
 	l := &c.letter
 	if len(c.tried) > 0 { // somebody may still be at that
 		again := c.letter
@@ -138,7 +143,7 @@ func (f *Fleet) send(c *call, it outItem, fx *effects) {
 	l.to, l.sent, l.envelope.Deadline = to.session, f.stamp(), max(left, time.Microsecond)
 	l.expires = l.sent + left.Microseconds()
 	it.letter, it.call, it.expires = l, c, c.deadline
-	if !to.box.push(it) {
+	if !f.boxOf(to).push(it) {
 		f.lose(c, fx)
 	}
 }
@@ -190,6 +195,9 @@ func (f *Fleet) reroute(c *call, fault *bus.Fault, surely bool, fx *effects) {
 	var to *member
 	if allowed && f.err == nil && time.Now().Before(c.deadline) {
 		to = f.pick(c)
+		if last := c.tried[len(c.tried)-1]; to == nil && c.same && last != nil && f.members[last.id] == last {
+			to = last
+		}
 	}
 	if to == nil {
 		if !unexecuted(fault) {
@@ -223,11 +231,17 @@ func (f *Fleet) replied(l *letter, fx *effects) {
 		f.settle(c, e, fx)
 		return
 	}
-	if e.Fault.Code == codeNotFound && !e.Fault.Looped { // which does not say that no process has it
+	if e.Fault.Code == codeNotFound && !e.Fault.Looped && m.shown != nil { // which does not say that no process has it
 		f.unserve(m, c.letter.envelope.Name)
-		f.ask(m) // it may only be late in saying so, or have it again
+		if m.without == nil {
+			m.without = make(map[string]bool)
+		}
+		m.without[c.letter.envelope.Name] = true
+		f.inquire(m) // it may only be late in saying so, or have it again
 	}
+	c.same = l.again
 	f.reroute(c, e.Fault, true, fx)
+	c.same = false
 }
 
 // cancelCall gives a call up, because its caller has left.

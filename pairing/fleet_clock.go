@@ -28,6 +28,22 @@ func (c *clock) observe(echo, sent, now int64, lease time.Duration) {
 	c.offset, c.rtt, c.measured = offset, rtt, time.Now()
 }
 
+// hear learns from anything that the other process has sent: it has taken some time, so that its clock is at least so far ahead. That is
+// what counts for deadlines, and needs no question.
+func (c *clock) hear(sent, now int64) {
+	if sent == 0 {
+		return
+	}
+	least := time.Duration(sent-now) * time.Microsecond
+	switch most := c.offset + c.rtt/2; {
+	case c.measured.IsZero() || least > most: // or the clock was set
+		c.offset, c.rtt = least, 0
+		c.measured = time.Now()
+	case least > c.offset-c.rtt/2:
+		c.offset, c.rtt = (least+most)/2, most-least
+	}
+}
+
 // clockAge is how many leases a measurement counts.
 const clockAge = 10
 

@@ -45,7 +45,7 @@ func (f *Fleet) Conflicts() []Conflict {
 	}
 	for id, s := range f.services {
 		for _, m := range s.servers {
-			add(m.commands[id], m.id)
+			add(m.shown.commands[id], m.id)
 		}
 	}
 	for _, def := range f.own {

@@ -2,6 +2,7 @@ package pairing
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/leatbus/leat/bus"
 )
@@ -63,57 +64,151 @@ func (f *Fleet) unlearn(id string) {
 
 // change tells the others what is different. f.mu is held.
 func (f *Fleet) change(what catalogue) {
+	what.From = f.mine.hash()
+	f.mine.apply(&what, maxKnown)
 	f.version++
-	if f.isReady() && f.err == nil && (!f.draining || what.Clear) {
-		f.mail(f.discovery, outItem{letter: &letter{kind: kindChange, version: f.version, body: encode(what)}})
+	if f.isReady() && f.err == nil && !f.draining {
+		l := &letter{kind: kindChange, body: encode(what)}
+		f.introduce(l)
+		f.mail(f.discovery, outItem{letter: l})
 	}
 }
 
 // noticed handles a notice from another process. f.mu is held.
 func (f *Fleet) noticed(l *letter, fx *effects) error {
-	var m *member
-	switch l.kind {
-	case kindHello, kindBeat, kindChange, kindAsk, kindList, kindPing:
-		m = f.meet(l, fx)
-	case kindPong, kindBye, kindFlushed:
-		m = f.memberOf(l)
-	default: // of a later version
+	if !l.knownKind() {
 		f.count.unknown.Add(1)
-	}
-	if m == nil {
 		return nil
 	}
-	m.tells(l.lease)
 	if !f.possible(l.version, l.session) || l.gaps < 0 {
 		return fmt.Errorf("%s: version %d, gaps %d", l.kind, l.version, l.gaps)
 	}
+	var m *member
+	switch l.kind {
+	case kindHello, kindBeat, kindChange, kindJoin, kindSync, kindPing, kindPong, kindFetch:
+		m = f.meet(l, fx)
+	case kindDrain:
+		if m = f.members[l.id]; m == nil || m.session != l.session {
+			m = nil
+			f.leftNow(l.session, true)
+		} else {
+			f.hear(m, l)
+		}
+	default:
+		m = f.memberOf(l)
+	}
+	if m == nil || m.foreign && l.kind != kindBye {
+		if m != nil && l.kind == kindPing {
+			f.pong(m, l)
+		}
+		return nil
+	}
 	switch l.kind {
 	case kindHello, kindBeat:
-		if l.names { // it has not heard of this process yet, or not for long
-			f.tell(m, l.sent)
+		if l.to != "" {
+			f.mayStay(m, l, fx)
 		}
-		if l.version != m.version || l.gaps != m.gaps { // its answer counts: the beat may be forged
-			f.ask(m)
-		}
-	case kindAsk:
-		f.tell(m, l.sent)
+		f.claimed(m, l, fx)
+		f.greetedBy(m, l)
 	case kindChange:
 		f.changed(m, l, fx)
-	case kindList:
+	case kindSuspect:
+		f.suspected(l)
+	case kindJoin, kindSync:
+		f.tellView(m, l)
+	case kindView:
 		m.clock.observe(l.echo, l.sent, f.stamp(), f.opts.Lease)
-		return f.listed(m, l, fx)
+		f.viewed(m, l, fx)
 	case kindPing:
-		f.post(m, &letter{kind: kindPong, echo: l.sent})
-	case kindPong:
-		m.clock.observe(l.echo, l.sent, f.stamp(), f.opts.Lease)
-	case kindBye:
-		why := leaves
-		if l.drained {
-			why = drained
+		f.pong(m, l)
+		f.mayStay(m, l, fx)
+		if l.version != 0 {
+			f.claimed(m, l, fx)
 		}
-		f.drop(m, why, fx)
+	case kindPong:
+		f.ponged(m, l, fx)
+	case kindFetch:
+		f.tell(m, l.sent)
+	case kindList:
+		return f.listed(m, l, fx)
+	case kindDrain:
+		f.drains(m, l)
+	case kindConfirm:
+		f.confirmed(m, l)
+	case kindBye:
+		f.byeFrom(m, l, fx)
 	case kindFlushed:
 		f.flushedBy(l.thread, f.flushes[l.thread], l.process, fx)
 	}
 	return nil
+}
+
+// pong answers a ping. f.mu is held.
+func (f *Fleet) pong(m *member, l *letter) {
+	answer := &letter{kind: kindPong, echo: l.sent, digest: int64(f.digest())}
+	f.introduce(answer)
+	f.post(m, answer)
+	if f.leave != nil && !m.draining { // it may not know
+		f.post(m, &letter{kind: kindDrain, thread: f.leave.id})
+	}
+}
+
+// greetedBy takes a hello or beat of a member: has it welcomed this process, or others? f.mu is held.
+func (f *Fleet) greetedBy(m *member, l *letter) {
+	for _, session := range l.notice.Welcome {
+		delete(f.welcomes, session) // once is enough
+	}
+	if !l.names || l.to != "" {
+		return
+	}
+	if !f.joined && f.guide.session == "" {
+		f.follow(m, true)
+	}
+	if l.kind == kindBeat && time.Since(f.namedAt) > f.opts.Lease/ticks { // now it can prove that it is there
+		f.namedAt = time.Now()
+		f.hello()
+	}
+}
+
+// byeFrom takes the goodbye of a member. The one that goes to all may overtake its last replies, which another one follows. f.mu is
+// held.
+func (f *Fleet) byeFrom(m *member, l *letter, fx *effects) {
+	switch {
+	case l.to == "" && m.busy():
+		f.retire(m)
+		m.closing = true
+		m.watch.since = time.Now()
+		f.observe(m)
+	case l.drained:
+		f.drop(m, drained, fx)
+	default:
+		f.drop(m, leaves, fx)
+	}
+}
+
+// mayStay takes what a member says to this process: is it still about to leave? f.mu is held.
+func (f *Fleet) mayStay(m *member, l *letter, fx *effects) {
+	if !l.drained && (m.closing || m.draining && (l.sent > m.drainOf || time.Since(m.drainAt) > f.opts.Lease)) {
+		f.stays(m, fx)
+	}
+}
+
+// stays takes back that a member is about to go: it has said itself that it is not. f.mu is held.
+func (f *Fleet) stays(m *member, fx *effects) {
+	if !m.draining && !m.closing {
+		return
+	}
+	m.draining, m.closing = false, false
+	f.mark(m)
+	if m.kind != nil && m.kind.known {
+		f.install(m, nil, nil, fx)
+	}
+}
+
+// retire chooses a member no more. f.mu is held.
+func (f *Fleet) retire(m *member) {
+	f.unserveAll(m)
+	f.unmark(m)
+	f.changedAt = time.Now()
+	f.tellNews()
 }

@@ -79,7 +79,8 @@ func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 // goneFrom reports whether the process that has sent l has surely gone, or begun anew. f.mu is held.
 func (f *Fleet) goneFrom(l *letter) bool {
 	p, m := l.process, f.members[l.id]
-	_, left := f.left[p.session]
+	gone, left := f.left[p.session]
+	left = left && !gone.drained
 	switch {
 	case m != nil && m.session == p.session:
 		return false

@@ -14,11 +14,13 @@ func (f *Fleet) emit(e *bus.Envelope) error {
 		room := f.events.full(itemRequest)
 		switch {
 		case room != nil:
-		case f.isReady():
+		case f.isSettled():
 			f.mail(f.events, outItem{letter: f.divide(e)})
 		case len(f.early) < f.opts.QueueSize && f.earlyBytes < maxQueued:
 			f.early = append(f.early, *e)
 			f.earlyBytes += sizeOfEnvelope(e)
+		case f.isReady(): // it will be soon
+			room = f.acquainted
 		default:
 			f.count.unsent.Add(1)
 		}
@@ -41,28 +43,36 @@ const eventMemory = 3
 // f.mu is held.
 func (f *Fleet) received(l *letter, fx *effects) {
 	if m := f.members[l.id]; m != nil && m.session == l.session {
-		m.heard = time.Now()
+		f.hear(m, l)
 	}
 	if f.fresh(f.heardEvents, l.envelope.ID) {
 		l.envelope.Groups = picked(l.picks, f.self.session)
+		if len(*l.envelope.Groups) > 0 {
+			f.took(l.session, l.envelope.ID)
+		}
 		l.envelope.Key = l.session
 		fx.deliver(l.envelope)
 	}
 }
 
 // flushing is a Flush of the registry's: it is answered when every process that was there has taken the events that
-// were emitted before. Or it is of a process that withdraws: then they answer when they know that, on the topic of events, behind
-// those that they had it in mind for. Guarded by Fleet.mu.
+// were emitted before. Guarded by Fleet.mu.
 type flushing struct {
-	waits   map[process]bool // for a registry this one is among them: its own marker has to come back
-	since   time.Time
-	version int64         // of the catalogue that the others have to know; 0 for a registry
-	done    chan struct{} // closed when all have answered; nil for a registry
+	waits map[process]bool // this process is among them: its own marker has to come back
+	since time.Time
 }
 
-// mark sends the marker of a Flush. f.mu is held.
-func (f *Fleet) mark(id string, fl *flushing) {
-	f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id, version: fl.version}})
+// marker sends the marker of a Flush. f.mu is held.
+func (f *Fleet) marker(id string, fl *flushing) {
+	clear(fl.waits)
+	fl.waits[f.self] = true
+	for _, m := range f.members {
+		if !m.foreign && !m.draining && !m.closing {
+			fl.waits[m.process] = true
+			f.observe(m)
+		}
+	}
+	f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id}})
 }
 
 // flush asks all processes to say when they have come so far.
@@ -72,33 +82,17 @@ func (f *Fleet) flush(id string) {
 	if f.err != nil || !f.isReady() {
 		return
 	}
-	fl := &flushing{waits: map[process]bool{f.self: true}, since: time.Now()}
-	for _, m := range f.members {
-		fl.waits[m.process] = true
-	}
+	fl := &flushing{waits: make(map[process]bool), since: time.Now()}
 	f.flushes[id] = fl
-	f.mark(id, fl)
+	if f.isSettled() { // else it is sent behind the events that wait for that
+		f.marker(id, fl)
+	}
 }
 
 // flushAsked answers a marker of another process's: the pump has handed over every event before it. f.mu is held.
 func (f *Fleet) flushAsked(l *letter, fx *effects) {
-	switch m := f.meet(l, fx); {
-	case m == nil:
-	case !f.possible(l.version, l.session):
-		f.count.rejected.Add(1)
-	case l.version == 0:
+	if m := f.meet(l, fx); m != nil && !m.foreign {
 		f.post(m, &letter{kind: kindFlushed, thread: l.thread})
-	default:
-		m.owed, m.owedFor = l.thread, l.version
-		f.settleOwed(m)
-	}
-}
-
-// settleOwed answers a member that withdraws, once that is known. f.mu is held.
-func (f *Fleet) settleOwed(m *member) {
-	if m.owed != "" && m.version >= m.owedFor {
-		f.mail(f.events, outItem{letter: &letter{kind: kindFlushed, thread: m.owed}})
-		m.owed = ""
 	}
 }
 
@@ -110,10 +104,6 @@ func (f *Fleet) flushedBy(id string, fl *flushing, who process, fx *effects) {
 	delete(fl.waits, who)
 	if len(fl.waits) == 0 {
 		delete(f.flushes, id)
-		if fl.done != nil {
-			close(fl.done)
-			return
-		}
 		fx.deliver(bus.Envelope{Type: bus.Flushed, Thread: id})
 	}
 }
@@ -126,6 +116,8 @@ func (f *Fleet) repeatFlushes(now time.Time) {
 			delete(f.flushes, id)
 			continue
 		}
-		f.mark(id, fl)
+		if f.isSettled() {
+			f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id}})
+		}
 	}
 }

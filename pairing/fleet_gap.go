@@ -9,7 +9,8 @@ import (
 
 // A subscription that has ended and was made again may have missed messages: with a broker that keeps nothing while
 // the connection is broken, it has. In the inbox those are replies to calls of this process, which wait in vain, and
-// requests of others, which wait in vain too: they are told by the next beat.
+// requests of others, which wait in vain too: they are told, and those of which this
+// process does not know are told in answer to their pings.
 
 // gapped ends the calls of this process that may have been answered meanwhile, and tells the others.
 func (f *Fleet) gapped() {
@@ -18,17 +19,15 @@ func (f *Fleet) gapped() {
 		if f.err != nil || !f.isReady() {
 			return
 		}
-		f.beat()
+		for _, m := range f.members {
+			if m.busy() || m.box != nil {
+				l := &letter{kind: kindBeat}
+				f.introduce(l)
+				f.post(m, l)
+			}
+		}
 		f.giveUp(slices.Collect(maps.Values(f.calls)), fx)
 	})
-}
-
-// hasGaps notes how often a member's inbox may have lost something, as it has said when it was asked. f.mu is held.
-func (f *Fleet) hasGaps(m *member, gaps int64, fx *effects) {
-	if m.gaps >= 0 && gaps > m.gaps {
-		f.giveUp(slices.Collect(maps.Values(m.calls)), fx)
-	}
-	m.gaps = gaps
 }
 
 // giveUp gives up calls that were not answered: fails them, or sends them to another process where that may be. What has not

@@ -2,9 +2,7 @@ package pairing
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 
 	"github.com/leatbus/leat/bus"
@@ -38,14 +36,6 @@ const maxPattern = 1024
 // maxInterests bounds those of one notice.
 const maxInterests = 512
 
-// listGroups returns the groups of this process as parts of its list. f.mu is held.
-func (f *Fleet) listGroups() (parts []catalogue) {
-	for some := range slices.Chunk(slices.Collect(maps.Keys(f.attends)), maxInterests) {
-		parts = append(parts, catalogue{Join: some})
-	}
-	return parts
-}
-
 // attend takes that the registry has listeners of a group, or has none any more, and tells the others.
 func (f *Fleet) attend(in interest, there bool) error {
 	if _, err := in.check(); err != nil {
@@ -56,7 +46,7 @@ func (f *Fleet) attend(in interest, there bool) error {
 		case f.attends[in] == there: // it is only nearer, or farther away
 		case there:
 			f.attends[in] = true
-			f.change(catalogue{Join: []interest{in}})
+			f.change(newInterests([]interest{in}))
 		default:
 			delete(f.attends, in)
 			f.change(catalogue{Leave: []interest{in}})
@@ -75,40 +65,11 @@ type bench struct {
 	places  map[*member]int
 }
 
-// seat changes what is known of a member's listeners, and reports whether there was room for all. f.mu is held.
-func (f *Fleet) seat(m *member, what catalogue) (room bool) {
-	room = true
-	if what.Clear {
-		for in, p := range m.seats {
-			f.seating.remove(in, m, p)
-		}
-		clear(m.seats)
-		m.wild = 0
+// unseat notes that a member has no listeners for it any more. f.mu is held.
+func (f *Fleet) unseat(m *member, in interest) {
+	if p, err := in.check(); err == nil {
+		f.seating.remove(in, m, p)
 	}
-	for _, in := range what.Leave {
-		if p, known := m.seats[in]; known {
-			f.seating.remove(in, m, p)
-			delete(m.seats, in)
-			m.wild -= count(p.Wild())
-		}
-	}
-	for _, in := range what.Join {
-		p, err := in.check()
-		if err != nil {
-			continue
-		}
-		if _, known := m.seats[in]; known {
-			continue
-		}
-		if len(m.seats) >= maxSeats || p.Wild() && m.wild >= maxWild {
-			room = false
-			continue
-		}
-		f.seating.add(in, m, p)
-		m.seats[in] = p
-		m.wild += count(p.Wild())
-	}
-	return room
 }
 
 // count is 1 for true.
@@ -184,7 +145,9 @@ func (f *Fleet) divide(e *bus.Envelope) *letter {
 	has := e.Groups.Lookup()
 	for group, benches := range candidates {
 		if has(group) == e.Only {
-			picks = append(picks, group+"="+pickFrom(benches).session)
+			m := pickFrom(benches)
+			m.picked = e.ID
+			picks = append(picks, group+"="+m.session)
 		}
 	}
 	if e.Only {
@@ -240,13 +203,3 @@ func picked(picks, session string) *bus.GroupSet {
 }
 
 var nobody = new(bus.GroupSet)
-
-// groups returns the names of the groups that a member has listeners of, sorted.
-func (m *member) groups() []string {
-	names := make([]string, 0, len(m.seats))
-	for in := range m.seats {
-		names = append(names, in.Group)
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}

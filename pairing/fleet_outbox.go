@@ -59,6 +59,7 @@ func (f *Fleet) singles(topic string, items []outItem) ([]*message.Message, erro
 // outItem is one letter. A call goes with its request, and is told if that is never published.
 type outItem struct {
 	letter  *letter
+	topic   string           // of letters to inboxes that have no outbox of their own; else empty
 	msg     *message.Message // of singles
 	kind    itemKind
 	bytes   int  // about what it takes
@@ -455,11 +456,7 @@ func (o *outbox) publish(items []outItem, publish publishing) (err error) {
 			}
 		}
 	}
-	msgs, err := o.pack(o.topic, items)
-	if err != nil {
-		return err
-	}
-	if err := publish(o.topic, msgs...); err != nil {
+	if err := o.publishTo(items, publish); err != nil {
 		return err
 	}
 	o.fleet.count.sent.Add(uint64(len(items)))
@@ -467,6 +464,29 @@ func (o *outbox) publish(items []outItem, publish publishing) (err error) {
 		if c := items[i].call; c != nil {
 			c.published.Store(true)
 		}
+	}
+	return nil
+}
+
+// publishTo publishes the items, those behind one another that go to the same topic at once.
+func (o *outbox) publishTo(items []outItem, publish publishing) error {
+	for len(items) > 0 {
+		n := 1
+		for n < len(items) && items[n].topic == items[0].topic {
+			n++
+		}
+		topic := o.topic
+		if topic == "" {
+			topic = items[0].topic
+		}
+		messages, err := o.pack(topic, items[:n])
+		if err != nil {
+			return err
+		}
+		if err := publish(topic, messages...); err != nil {
+			return err
+		}
+		items = items[n:]
 	}
 	return nil
 }

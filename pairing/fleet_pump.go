@@ -37,12 +37,12 @@ func (r role) takes(l *letter) bool {
 	switch l.kind {
 	case kindProbe:
 		return true
-	case kindHello, kindBeat, kindChange:
+	case kindHello, kindChange, kindSuspect:
 		return r == discovery
+	case kindBeat, kindDrain, kindBye:
+		return r != news
 	case kindFlush:
 		return r == news
-	case kindFlushed:
-		return r != discovery
 	case "":
 		return r == inbox && l.envelope.Type != bus.Event || r == news && l.envelope.Type == bus.Event
 	}
@@ -160,11 +160,19 @@ func (p *pump) read(m *message.Message) (bad int, err error) {
 	for i := range p.letters {
 		l := &p.letters[i]
 		var wrong error
-		switch l.kind {
-		case kindBeat:
+		switch {
+		case l.kind == kindHello || l.kind == kindBeat:
 			wrong = l.readNotice(f.self.session)
-		case kindChange, kindList:
+		case l.kind != kindProbe && !fits(l.wire, l.oldest) && l.kind != "": // only what all versions say is read
+		case l.kind == kindSuspect:
+			wrong = l.readNotice(f.self.session)
+		case l.kind == kindChange || l.kind == kindList:
 			wrong = l.readCommands()
+		case l.kind == kindView || l.kind == kindSync:
+			wrong = l.readView()
+		}
+		if wrong == nil {
+			wrong = checkHash(l.hash)
 		}
 		if wrong == nil && !p.role.takes(l) {
 			wrong = fmt.Errorf("%s%s does not belong here", l.kind, l.envelope.Type)

@@ -19,11 +19,20 @@ type served struct {
 
 // serveRequest gives the registry a request from another process. f.mu is held.
 func (f *Fleet) serveRequest(l *letter, fx *effects) {
+	known := false
+	if m := f.members[l.id]; m != nil && m.session == l.session {
+		known = !m.clock.measured.IsZero()
+	}
 	m := f.meet(l, fx)
 	if m == nil {
 		return
 	}
 	e := l.envelope
+	if f.missed(m, known, l.sent) { // its caller may have been told that this process is gone
+		f.count.missed.Add(1)
+		f.refuseAgain(m, e.ID)
+		return
+	}
 	if left, known := m.clock.left(l.expires, f.stamp()); known && left <= 0 {
 		f.count.expired.Add(1)
 		f.doubt(m)
@@ -41,7 +50,11 @@ func (f *Fleet) serveRequest(l *letter, fx *effects) {
 		return
 	}
 	s := &served{id: bus.NewID(), caller: m, callerID: e.ID}
+	if m.serving == nil {
+		m.serving = make(map[string]*served)
+	}
 	f.serving[s.id], m.serving[s.callerID] = s, s
+	f.engage(m)
 	e.ID = s.id
 	fx.deliver(e)
 }
@@ -51,7 +64,7 @@ func (f *Fleet) serveRequest(l *letter, fx *effects) {
 func (f *Fleet) doubt(m *member) {
 	if now := time.Now(); now.Sub(m.doubted) > f.opts.Lease/ticks {
 		m.doubted = now
-		f.post(m, &letter{kind: kindPing})
+		f.ping(m)
 	}
 }
 
@@ -115,7 +128,7 @@ func (f *Fleet) reply(e *bus.Envelope) error {
 			f.mu.Unlock()
 			return nil
 		}
-		room := s.caller.box.full(itemAnswer)
+		room := f.boxOf(s.caller).full(itemAnswer)
 		if room == nil {
 			f.sendReply(s, e, false)
 		}
@@ -133,7 +146,7 @@ func (f *Fleet) reply(e *bus.Envelope) error {
 func (f *Fleet) sendReply(s *served, e *bus.Envelope, helped bool) {
 	out := *e
 	out.Thread = s.callerID
-	f.mail(s.caller.box, outItem{letter: &letter{to: s.caller.session, envelope: out}, helped: helped})
+	f.mail(f.boxOf(s.caller), outItem{letter: &letter{to: s.caller.session, envelope: out}, helped: helped})
 	f.forget(s)
 }
 
@@ -141,15 +154,16 @@ func (f *Fleet) sendReply(s *served, e *bus.Envelope, helped bool) {
 func (f *Fleet) tryReply(e *bus.Envelope) bool {
 	f.mu.Lock()
 	s := f.serving[e.Thread]
-	if s == nil || !s.caller.box.has(itemAnswer) {
+	if s == nil || !f.boxOf(s.caller).has(itemAnswer) {
 		f.mu.Unlock()
 		return false
 	}
+	box := s.caller.box
 	alone := f.prompt != nil && len(s.caller.serving) == 1
 	f.sendReply(s, e, alone)
 	f.mu.Unlock()
 	if alone {
-		s.caller.box.help()
+		box.help()
 	}
 	return true
 }
@@ -173,16 +187,32 @@ func (f *Fleet) answer(m *member, thread string, fault *bus.Fault) {
 	f.post(m, &letter{envelope: response(thread, fault)})
 }
 
-// post puts a letter into a member's outbox. One that finds no room is counted. f.mu is held.
+// refuseAgain answers a request that was not executed, and may be sent to this process again by a caller that still waits. f.mu is
+// held.
+func (f *Fleet) refuseAgain(m *member, thread string) {
+	fault := disconnected(f.opts.Channel)
+	fault.Unrouted = true
+	f.post(m, &letter{envelope: response(thread, fault), again: true})
+}
+
+// post sends a letter to a member: behind the requests and replies to it, if there are any. One that finds no room is counted. f.mu
+// is held.
 func (f *Fleet) post(m *member, l *letter) {
 	l.to = m.session
-	f.mail(m.box, outItem{letter: l})
+	if m.box != nil {
+		f.mail(m.box, outItem{letter: l})
+		return
+	}
+	f.mail(f.letters, outItem{letter: l, topic: f.inboxTopic(m.id)})
 }
 
 // mail puts a letter that is no request into an outbox. f.mu is held.
 func (f *Fleet) mail(box *outbox, it outItem) {
 	l := it.letter
 	l.process, l.sent = f.self, f.stamp()
+	if l.kind != "" {
+		l.wire, l.oldest = wireVersion, wireOldest
+	}
 	it.kind = itemAnswer
 	if !box.push(it) {
 		f.count.unsent.Add(1)

@@ -3,7 +3,7 @@ package pairing
 import "sync/atomic"
 
 type fleetCounters struct {
-	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, unserved, refused, unknown, forged, resubscribed, taken, returned, orphaned, conflicts atomic.Uint64
+	sent, received, rejected, stale, duplicates, expired, late, rerouted, lost, unsent, unserved, refused, unknown, forged, resubscribed, taken, returned, orphaned, conflicts, incompatible, missed, unconfirmed atomic.Uint64
 }
 
 // FleetStats is a snapshot of what a fleet holds and has counted in this process.
@@ -28,6 +28,9 @@ type FleetStats struct {
 	Lost         uint64 // calls that failed because their process went away or could not be reached
 	Unserved     uint64 // events for a group of which the last listener here had closed, and no other process has one
 	Unsent       uint64 // messages that could not be published, or found no room
+	Incompatible uint64 // processes that speak no version of the fleet's wire that this one speaks
+	Missed       uint64 // requests sent back, since they had come while this process did not run, and their callers may know it as gone
+	Unconfirmed  uint64 // when this process left: processes that had not confirmed it, and events meant for it that had not come
 	Evicted      uint64 // requests and events forgotten before their time, because DedupeKeys was reached
 	Resubscribed uint64 // subscriptions that ended and were made again
 	Taken        uint64 // durable requests taken from queues, redelivered ones included
@@ -43,15 +46,19 @@ func (f *Fleet) Stats() FleetStats {
 		Stale: f.count.stale.Load(), Duplicates: f.count.duplicates.Load(), Expired: f.count.expired.Load(),
 		Late: f.count.late.Load(), Rerouted: f.count.rerouted.Load(), Lost: f.count.lost.Load(),
 		Forged: f.count.forged.Load(), Unknown: f.count.unknown.Load(), Refused: f.count.refused.Load(),
-		Unserved: f.count.unserved.Load(),
-		Unsent:   f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Taken: f.count.taken.Load(),
+		Unserved: f.count.unserved.Load(), Incompatible: f.count.incompatible.Load(), Missed: f.count.missed.Load(),
+		Unconfirmed: f.count.unconfirmed.Load(),
+		Unsent:      f.count.unsent.Load(), Resubscribed: f.count.resubscribed.Load(), Taken: f.count.taken.Load(),
 		Returned: f.count.returned.Load(), Orphaned: f.count.orphaned.Load(), Conflicts: f.count.conflicts.Load(), Evicted: f.seen.Stats().Evicted + f.heardEvents.Stats().Evicted,
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s.Members, s.Commands, s.Pending, s.Serving = len(f.members), len(f.services), len(f.calls), len(f.serving)+len(f.jobs)
-	s.Queued = f.discovery.len() + f.events.len()
 	for _, m := range f.members {
+		s.Members += count(!m.draining && !m.closing)
+	}
+	s.Commands, s.Pending, s.Serving = len(f.services), len(f.calls), len(f.serving)+len(f.jobs)
+	s.Queued = f.discovery.len() + f.events.len() + f.letters.len()
+	for m := range f.boxes {
 		s.Queued += m.box.len()
 	}
 	for _, box := range f.outlets {

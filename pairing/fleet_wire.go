@@ -16,34 +16,46 @@ import (
 // form, with the fleet's metadata beside it; everything else is a notice, which has a kind.
 const (
 	kindProbe   = "probe"   // to oneself: does this topic work?
-	kindHello   = "hello"   // discovery: a new process; answered with a beat that welcomes it
-	kindBeat    = "beat"    // discovery: still here, with this version of the commands; it welcomes those that are not known yet
-	kindChange  = "change"  // discovery: one version more of the commands, and what is different
-	kindAsk     = "ask"     // inbox: tell me your commands; answered with list
-	kindList    = "list"    // inbox: one part of all the commands
-	kindPing    = "ping"    // inbox: answered with pong, for the clock
+	kindHello   = "hello"   // discovery: a process is there and wants to be known; answered with a beat that welcomes it
+	kindBeat    = "beat"    // discovery: the sender is there; it welcomes those that it has heard of and does not know. Inbox: its inbox may have lost something
+	kindChange  = "change"  // discovery: one version more of the commands and groups, and what is different
+	kindSuspect = "suspect" // discovery: these have not answered; each that is there answers with a beat
+	kindDrain   = "drain"   // discovery or inbox: choose me no more; answered with confirm
+	kindBye     = "bye"     // discovery, and inbox behind the last reply: the process is going
+	kindJoin    = "join"    // inbox: which processes are there? Answered with view
+	kindSync    = "sync"    // inbox: what the sender knows of, in short; answered with view where that is not the same
+	kindView    = "view"    // inbox: processes
+	kindPing    = "ping"    // inbox: answered with pong
 	kindPong    = "pong"    // inbox
-	kindBye     = "bye"     // inbox, behind the last reply: the process is going
+	kindFetch   = "fetch"   // inbox: tell me your commands and groups; answered with list
+	kindList    = "list"    // inbox: one part of these
+	kindConfirm = "confirm" // inbox, behind all that was sent to the one that drains
 	kindFlush   = "flush"   // events: answered with flushed by whoever has taken the events before it
 	kindFlushed = "flushed" // inbox
 )
 
 // Metadata keys.
 const (
-	keyKind    = "leat-fleet-kind"
-	keyFrom    = "leat-fleet-from"
-	keySession = "leat-fleet-session"
-	keyTo      = "leat-fleet-to"      // the session that it is for; another life of that process ignores it
-	keySent    = "leat-fleet-sent"    // unix µs, the sender's clock
-	keyEcho    = "leat-fleet-echo"    // the sent of what this answers
-	keyExpires = "leat-fleet-expires" // of a request: unix µs, the sender's clock
-	keyVersion = "leat-fleet-version" // of the sender's commands
-	keyPart    = "leat-fleet-part"    // of a list: "1/3"
-	keyThread  = "leat-fleet-thread"  // of a flush
-	keyPicks   = "leat-fleet-picks"   // of an event: "group=session,…", who is to serve it for each group
-	keyGaps    = "leat-fleet-gaps"    // of hello, beat and list: how often the sender's inbox may have lost something
-	keyDrained = "leat-fleet-drained" // of a bye: what was not answered was not executed
-	keyLease   = "leat-fleet-lease"   // of hello, beat, ask and a durable request: µs, FleetOptions.Lease of the sender
+	keyKind     = "leat-fleet-kind"
+	keyFrom     = "leat-fleet-from"
+	keySession  = "leat-fleet-session"
+	keyTo       = "leat-fleet-to"       // the session that it is for; another life of that process ignores it
+	keySent     = "leat-fleet-sent"     // unix µs, the sender's clock
+	keyEcho     = "leat-fleet-echo"     // the sent of what this answers
+	keyExpires  = "leat-fleet-expires"  // of a request: unix µs, the sender's clock
+	keyVersion  = "leat-fleet-version"  // of the sender's commands and groups
+	keyPart     = "leat-fleet-part"     // of a list or view: "1/3"
+	keyThread   = "leat-fleet-thread"   // of a flush or drain, and what answers it
+	keyPicks    = "leat-fleet-picks"    // of an event: "group=session,…", who is to serve it for each group
+	keyGaps     = "leat-fleet-gaps"     // how often the sender's inbox may have lost something
+	keyDrained  = "leat-fleet-drained"  // of a bye: what was not answered was not executed; of others: the sender is about to leave
+	keyLease    = "leat-fleet-lease"    // µs, FleetOptions.Lease of the sender
+	keyWire     = "leat-fleet-wire"     // the version of this protocol that the sender speaks; see fleet_version.go
+	keyOldest   = "leat-fleet-oldest"   // the oldest that it speaks too
+	keyFeatures = "leat-fleet-features" // a bit each
+	keyHash     = "leat-fleet-hash"     // of the sender's commands and groups
+	keyDigest   = "leat-fleet-digest"   // of the processes that the sender knows
+	keyAge      = "leat-fleet-age"      // of hello and beat: µs for which the sender has been ready
 )
 
 // process is one life of one process.
@@ -102,21 +114,31 @@ type letter struct {
 	version     int64  // 0 is absent
 	gaps        int64  // 0 is absent
 	lease       int64  // of the sender, in µs; 0 is absent
+	wire        int64  // 0 is absent
+	oldest      int64  // 0 is absent
+	features    int64
+	digest      int64
+	age         int64  // 0 is absent
+	hash        string // empty: no commands, no groups
 	part, parts int    // 0 is absent
 	thread      string // may be empty
 	picks       string // of an event; may be empty
 	drained     bool
+	again       bool         // of a reply: not executed, and may be sent to the same process again
 	body        []byte       // of a notice
 	envelope    bus.Envelope // of a bus message
 
-	names bool      // it says that its sender knows this life of this process; set by its receiver
-	what  catalogue // the body of a change or a list; likewise
+	names  bool      // it says that its sender knows this life of this process; set by its receiver
+	notice notice    // the body of a hello, beat or suspect; likewise
+	what   catalogue // of a change or a list
+	view   view      // of a view or sync
 }
 
 // knownKind reports whether this version knows what the letter is about.
 func (l *letter) knownKind() bool {
 	switch l.kind {
-	case "", kindProbe, kindHello, kindBeat, kindChange, kindAsk, kindList, kindPing, kindPong, kindBye, kindFlush, kindFlushed:
+	case "", kindProbe, kindHello, kindBeat, kindChange, kindSuspect, kindDrain, kindBye, kindJoin, kindSync, kindView, kindPing, kindPong,
+		kindFetch, kindList, kindConfirm, kindFlush, kindFlushed:
 		return true
 	}
 	return false
@@ -153,6 +175,12 @@ func (l *letter) seal() (*message.Message, error) {
 	putNumber(m.Metadata, keyVersion, l.version)
 	putNumber(m.Metadata, keyGaps, l.gaps)
 	putNumber(m.Metadata, keyLease, l.lease)
+	putNumber(m.Metadata, keyWire, l.wire)
+	putNumber(m.Metadata, keyOldest, l.oldest)
+	putNumber(m.Metadata, keyFeatures, l.features)
+	putNumber(m.Metadata, keyDigest, l.digest)
+	putNumber(m.Metadata, keyAge, l.age)
+	putText(m.Metadata, keyHash, l.hash)
 	if l.parts > 0 {
 		m.Metadata[keyPart] = fmt.Sprintf("%d/%d", l.part, l.parts)
 	}
@@ -186,6 +214,8 @@ func open(m *message.Message) (l letter, err error) {
 	l.sent, l.echo = number(md, keySent, &err), number(md, keyEcho, &err)
 	l.expires, l.version = number(md, keyExpires, &err), number(md, keyVersion, &err)
 	l.gaps, l.lease = number(md, keyGaps, &err), number(md, keyLease, &err)
+	l.wire, l.oldest, l.features = number(md, keyWire, &err), number(md, keyOldest, &err), number(md, keyFeatures, &err)
+	l.digest, l.age, l.hash = number(md, keyDigest, &err), number(md, keyAge, &err), md[keyHash]
 	if err != nil {
 		return l, err
 	}
