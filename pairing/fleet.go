@@ -49,17 +49,18 @@ type Fleet struct {
 	count       fleetCounters
 	versions    versions // the schemas of commands that were compared
 
-	channel   *bus.Channel
-	workers   sync.WaitGroup     // pumps, outboxes and the keeper; Add under mu
-	ctx       context.Context    // of the subscriptions
-	cancel    context.CancelFunc // ends them
-	closing   chan struct{}      // closed when the fleet begins to end: nobody waits for room, nothing is tried again
-	hurry     chan struct{}      // closed when its link closes: the same for its link
-	hurryOnce sync.Once
-	ready     chan struct{} // closed when every topic works
-	idle      chan struct{} // closed when nothing is served any more, once draining
-	done      chan struct{} // closed when the fleet has ended
-	stateNews chan struct{} // capacity 1: state has changed
+	channel    *bus.Channel
+	workers    sync.WaitGroup     // pumps, outboxes and the keeper; Add under mu
+	ctx        context.Context    // of the subscriptions
+	cancel     context.CancelFunc // ends them
+	closing    chan struct{}      // closed when the fleet begins to end: nobody waits for room, nothing is tried again
+	hurry      chan struct{}      // closed when its link closes: the same for its link
+	hurryOnce  sync.Once
+	ready      chan struct{} // closed when every topic works
+	idle       chan struct{} // closed when nothing is served any more, once draining
+	done       chan struct{} // closed when the fleet has ended
+	stateNews  chan struct{} // capacity 1: state has changed
+	memberNews chan struct{} // capacity 1: members have changed
 
 	hastened   atomic.Bool   // who ends the fleet has no time any more
 	acquainted chan struct{} // closed when the others are known, and what they listen to, or have had the time to be
@@ -93,6 +94,8 @@ type Fleet struct {
 	synced     time.Time                 // guarded by mu: when another one was asked what is different
 	guide      guide                     // guarded by mu: the member that is asked which others there are
 	joined     bool                      // guarded by mu: one has answered that
+	guided     bool                      // guarded by mu: one that has not only just begun itself
+	helloSize  int                       // guarded by mu: how many were known at the last hello
 	greeted    time.Time                 // guarded by mu: the last hello
 	namedAt    time.Time                 // guarded by mu: the last hello that answered a welcome
 	helloPause time.Duration             // guarded by mu: until the next, while nobody has answered
@@ -193,6 +196,9 @@ func NewFleet(ctx context.Context, pub message.Publisher, sub message.Subscriber
 		return nil, f.abandon(fmt.Errorf("fleet %q: %w", o.Namespace, ctx.Err()))
 	}
 	f.workers.Go(f.keep)
+	if o.OnMember != nil {
+		f.workers.Go(f.tellMembers)
+	}
 	if o.OnState != nil {
 		f.workers.Go(f.tellStates)
 	}
@@ -221,6 +227,7 @@ func newFleet(pub message.Publisher, sub message.Subscriber, o FleetOptions) *Fl
 		done:        make(chan struct{}),
 		state:       State{Starting, time.Now()},
 		stateNews:   make(chan struct{}, 1),
+		memberNews:  make(chan struct{}, 1),
 		probed:      make(map[string]bool),
 		own:         make(map[string]bus.Definition),
 		version:     1,
@@ -329,6 +336,10 @@ func (f *Fleet) known(id string) bool {
 func (f *Fleet) tellNews() {
 	close(f.news)
 	f.news = make(chan struct{})
+	select {
+	case f.memberNews <- struct{}{}:
+	default:
+	}
 }
 
 // Done is closed when the fleet has ended.

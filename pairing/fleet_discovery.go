@@ -147,7 +147,7 @@ func (f *Fleet) noticed(l *letter, fx *effects) error {
 func (f *Fleet) pong(m *member, l *letter) {
 	answer := &letter{kind: kindPong, echo: l.sent, digest: int64(f.digest())}
 	f.introduce(answer)
-	f.post(m, answer)
+	f.aside(m, answer)
 	if f.leave != nil && !m.draining { // it may not know
 		f.post(m, &letter{kind: kindDrain, thread: f.leave.id})
 	}
@@ -161,10 +161,11 @@ func (f *Fleet) greetedBy(m *member, l *letter) {
 	if !l.names || l.to != "" {
 		return
 	}
-	if !f.joined && f.guide.session == "" {
-		f.follow(m, true)
+	if f.guide.session == "" && (!f.joined || l.notice.Size > len(f.members)+1) {
+		f.follow(m, !f.joined || l.notice.Size > 2*len(f.members))
+		return
 	}
-	if l.kind == kindBeat && time.Since(f.namedAt) > f.opts.Lease/ticks { // now it can prove that it is there
+	if f.joined && l.kind == kindBeat && time.Since(f.namedAt) > f.opts.Lease/ticks { // it is of those that this process had lost
 		f.namedAt = time.Now()
 		f.hello()
 	}

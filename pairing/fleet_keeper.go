@@ -109,7 +109,8 @@ func (f *Fleet) start() {
 const (
 	// firstHello is when hello is repeated first if nobody answers it. The pause doubles, up to a lease.
 	firstHello = 250 * time.Millisecond
-	// aloneWait is after what time a process that hears of no other one takes itself to be alone.
+	// aloneWait is after what time a process that hears of no other one, but for some that have only just begun, takes it that there
+	// are none.
 	aloneWait = 500 * time.Millisecond
 )
 
@@ -120,8 +121,8 @@ func (f *Fleet) settled(fx *effects) {
 	}
 	since := time.Since(f.began)
 	switch {
-	case f.joined && len(f.wanted) == 0:
-	case len(f.members) == 0 && since >= min(f.opts.Lease/6, aloneWait):
+	case f.guided && len(f.wanted) == 0:
+	case (f.joined || len(f.members) == 0) && len(f.wanted) == 0 && since >= min(f.opts.Lease/6, aloneWait):
 	case since >= f.opts.Lease:
 	default:
 		return

@@ -23,6 +23,7 @@ type notice struct {
 	Welcome []string `json:"welcome,omitempty"` // sessions that the sender has heard of and does not know
 	Knows   []string `json:"knows,omitempty"`   // sessions that the sender knows
 	Suspect []string `json:"suspect,omitempty"` // sessions that have not answered the sender
+	Size    int      `json:"size,omitempty"`    // how many processes the sender knows
 }
 
 const (
@@ -75,7 +76,7 @@ func (f *Fleet) welcome(session string) {
 	f.welcomes[session] = true
 	switch {
 	case n <= crowd:
-		if f.prompted < promptWelcomes {
+		if f.prompted < promptWelcomes && (f.joined || f.prompted == 0) {
 			f.prompted++
 			f.beat()
 		}
@@ -103,10 +104,8 @@ func (f *Fleet) beat() {
 
 // announce says to all that this process is there. f.mu is held.
 func (f *Fleet) announce(kind string, n notice) {
-	l := &letter{kind: kind, age: max(1, time.Since(f.began).Microseconds())}
-	if len(n.Welcome)+len(n.Knows)+len(n.Suspect) > 0 {
-		l.body = encode(n)
-	}
+	n.Size = len(f.members)
+	l := &letter{kind: kind, age: max(1, time.Since(f.began).Microseconds()), body: encode(n)}
 	f.introduce(l)
 	f.mail(f.discovery, outItem{letter: l})
 }
@@ -119,7 +118,7 @@ func (f *Fleet) hello() {
 			break
 		}
 	}
-	f.greeted = time.Now()
+	f.greeted, f.helloSize = time.Now(), len(f.members)
 	f.announce(kindHello, n)
 }
 
@@ -166,7 +165,7 @@ func (f *Fleet) meet(l *letter, fx *effects) *member {
 		f.twin(l, fx)
 		return nil
 	case !f.proven(l):
-		if l.kind == kindHello && f.guide.session != "" && len(f.deferred) < maxWelcomes {
+		if l.kind == kindHello && (!f.joined || f.guide.session != "") && len(f.deferred) < maxWelcomes {
 			f.deferred = append(f.deferred, *l) // it may know one that the guide is about to tell of
 		}
 		f.welcome(l.session)

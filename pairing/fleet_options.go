@@ -80,6 +80,11 @@ type FleetOptions struct {
 	// while it runs it gets the last. Isolated comes within Lease after the last contact. The last call is the one with
 	// Ended. It must not wait for Close, Leave, or the end of the fleet, which wait for it. Default: none; see [Fleet.State].
 	OnState func(State)
+	// OnMember is called with each member that comes, changes its commands or groups, or goes: one call at a time, in a goroutine
+	// of its own, those that have gone first. Of changes that follow each other while it runs it gets what is then different: a member
+	// that has come and gone meanwhile is none. Members that are there when the fleet ends are not told as left. It must not wait for
+	// Close, Leave, or the end of the fleet, which wait for it. Default: none; see [Fleet.AwaitMembers].
+	OnMember func(MemberEvent)
 	// Logger gets what no caller is told. Default slog.Default().
 	Logger *slog.Logger
 

@@ -203,6 +203,12 @@ func (f *Fleet) post(m *member, l *letter) {
 		f.mail(m.box, outItem{letter: l})
 		return
 	}
+	f.aside(m, l)
+}
+
+// aside sends a letter to a member, past the requests and replies that wait. f.mu is held.
+func (f *Fleet) aside(m *member, l *letter) {
+	l.to = m.session
 	f.mail(f.letters, outItem{letter: l, topic: f.inboxTopic(m.id)})
 }
 

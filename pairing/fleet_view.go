@@ -17,6 +17,8 @@ type view struct {
 	Members []entry `json:"members,omitempty"`
 	// Buckets are the digests of all that is known: of a sync. Of a view they are the numbers of those of which Members has all.
 	Buckets []uint64 `json:"buckets,omitempty"`
+	// New is whether the sender has only just begun, and may not know much.
+	New bool `json:"new,omitempty"`
 }
 
 // entry is a process, as another one tells of it.
@@ -120,7 +122,7 @@ func (f *Fleet) follow(m *member, all bool) {
 		l = &letter{kind: kindSync, body: encode(view{Buckets: d[:]})}
 	}
 	f.introduce(l)
-	f.post(m, l)
+	f.aside(m, l)
 	f.guide = guide{session: m.session, stamp: l.sent, sent: time.Now(), all: all, got: make(map[int]bool)}
 }
 
@@ -179,9 +181,9 @@ func (f *Fleet) tellView(m *member, l *letter) {
 		return // it asks again, or another one
 	}
 	for i, part := range parts {
-		answer := &letter{kind: kindView, echo: l.sent, part: i + 1, parts: len(parts), body: encode(view{part, whole})}
+		answer := &letter{kind: kindView, echo: l.sent, part: i + 1, parts: len(parts), body: encode(view{part, whole, !f.isSettled()})}
 		f.introduce(answer)
-		f.post(m, answer)
+		f.aside(m, answer)
 	}
 }
 
@@ -224,8 +226,13 @@ func (f *Fleet) viewed(m *member, l *letter, fx *effects) {
 	if len(g.got) < l.parts {
 		return
 	}
+	first := !f.joined
+	f.joined = f.joined || g.all
+	f.guided = f.guided || g.all && !l.view.New
 	f.guide = guide{}
-	f.joined = true
+	if first || len(f.members) > 2*f.helloSize+1 { // now it can prove to all that it is there
+		f.hello()
+	}
 	deferred := f.deferred
 	f.deferred = nil
 	for i := range deferred {

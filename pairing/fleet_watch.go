@@ -27,7 +27,7 @@ type watch struct {
 func (f *Fleet) ping(m *member) {
 	l := &letter{kind: kindPing, digest: int64(f.digest())}
 	f.introduce(l)
-	f.post(m, l)
+	f.aside(m, l)
 	w := &m.watch
 	copy(w.stamps[1:], w.stamps[:3])
 	w.stamps[0], w.pinged = l.sent, time.Now()
@@ -89,10 +89,10 @@ func (f *Fleet) lookAt(m *member, now time.Time, few bool) (why departure) {
 	if m.wire == 0 || m.draining || m.closing {
 		return f.lookAtLeaver(m, now, silent)
 	}
-	if m.heard.After(w.probing) {
+	if !m.heard.Before(w.probing) {
 		w.probing, w.said = time.Time{}, false
 	}
-	if m.heard.After(w.suspected) {
+	if !m.heard.Before(w.suspected) {
 		w.suspected = time.Time{}
 	}
 	if m.inquiry != nil && (m.inquiry.due || !m.inquiry.sent.IsZero()) {
@@ -167,7 +167,10 @@ func (f *Fleet) suspectHere(m *member) {
 	if !m.watch.probing.IsZero() || m.foreign {
 		return
 	}
-	m.watch.probing, m.watch.since = time.Now(), time.Now()
+	now := time.Now()
+	if m.watch.probing = now; m.watch.since.IsZero() {
+		m.watch.since = now
+	}
 	f.observe(m)
 	f.ping(m)
 }
