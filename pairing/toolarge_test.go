@@ -72,6 +72,7 @@ func TestTooLarge(t *testing.T) {
 					heard := make(chan string, 10)
 					_, err := server.Events().ListenRaw("e", func(_ context.Context, _ string, p json.RawMessage) { heard <- string(p) })
 					require.NoError(t, err)
+					time.Sleep(time.Second) // processes that have only just begun wait for each other
 					synctest.Wait()
 					began := time.Now()
 					at := func(what string) { assert.Zero(t, time.Since(began), "%s: at once", what) }
