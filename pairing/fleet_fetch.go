@@ -75,8 +75,8 @@ func (f *Fleet) claimed(m *member, l *letter, fx *effects) {
 	}
 }
 
-// answered takes what a member has said of its version in answer to this process. f.mu is held.
-func (f *Fleet) answered(m *member, l *letter, fx *effects) {
+// confirmedBy takes what a member has said of its version in answer to this process. f.mu is held.
+func (f *Fleet) confirmedBy(m *member, l *letter, fx *effects) {
 	if m.inquiry != nil {
 		m.inquiry.sent = time.Time{}
 	}
@@ -389,7 +389,7 @@ func (f *Fleet) listed(m *member, l *letter, fx *effects) error {
 	if l.hash != k.name { // it has another one by now
 		f.forgetParts(k)
 		k.fetch.due = time.Now()
-		f.answered(m, l, fx)
+		f.confirmedBy(m, l, fx)
 		if len(k.claims) > 0 {
 			f.fetch(k, time.Now())
 		}

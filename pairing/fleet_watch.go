@@ -42,7 +42,7 @@ func (f *Fleet) ponged(m *member, l *letter, fx *effects) {
 	f.connected()
 	m.clock.observe(l.echo, l.sent, f.stamp(), f.opts.Lease)
 	f.mayStay(m, l, fx)
-	f.answered(m, l, fx)
+	f.confirmedBy(m, l, fx)
 	f.differs(m, l.digest)
 }
 
