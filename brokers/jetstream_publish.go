@@ -11,6 +11,7 @@ import (
 // jetStreamPublisher publishes the messages of a call together, where the adapter waits for the confirmation of each.
 type jetStreamPublisher struct {
 	conn  *nats.Conn
+	limit *natsLimit
 	js    nats.JetStreamContext
 	coder natsCoder
 	most  int // bytes of a message that the stream takes; 0 or less is no limit
@@ -28,20 +29,21 @@ func newJetStreamPublisher(conn *nats.Conn, coder natsCoder, most int32) (*jetSt
 	if err != nil {
 		return nil, err
 	}
-	return &jetStreamPublisher{conn: conn, js: js, coder: coder, most: int(most)}, nil
+	return &jetStreamPublisher{conn: conn, limit: newNATSLimit(conn), js: js, coder: coder, most: int(most)}, nil
 }
 
 // maxBytes is the less of what the server and the stream take.
-func (p *jetStreamPublisher) maxBytes() int {
-	limit := int(p.conn.MaxPayload())
+func (p *jetStreamPublisher) maxBytes() int { return p.bounded(p.limit.last()) }
+
+func (p *jetStreamPublisher) bounded(limit int) int {
 	if p.most > 0 {
-		limit = min(limit, p.most)
+		return min(limit, p.most)
 	}
 	return limit
 }
 
 func (p *jetStreamPublisher) Publish(topic string, messages ...*message.Message) error {
-	all, err := p.coder.encodeAll(topic, messages, p.maxBytes())
+	all, err := p.coder.encodeAll(topic, messages, p.bounded(p.limit.ask()))
 	if err != nil {
 		return err
 	}

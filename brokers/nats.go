@@ -23,6 +23,7 @@ type natsCore struct {
 	coder  natsCoder
 	slow   *slowSubscriptions
 	socket *natsSocket
+	limit  *natsLimit
 }
 
 func openNATS(ctx context.Context, a address, s *shared) (backend, error) {
@@ -34,7 +35,7 @@ func openNATS(ctx context.Context, a address, s *shared) (backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &natsCore{shared: s, conn: conn, slow: slow, socket: socket, coder: natsCoder{prefix: s.opts.Namespace + "."}}, nil
+	return &natsCore{shared: s, conn: conn, slow: slow, socket: socket, limit: newNATSLimit(conn), coder: natsCoder{prefix: s.opts.Namespace + "."}}, nil
 }
 
 // natsReconnectWait is the pause between two attempts to reconnect.
@@ -109,7 +110,7 @@ func natsLogin(s *shared) ([]nats.Option, error) {
 }
 
 func (n *natsCore) Publish(topic string, messages ...*message.Message) error {
-	all, err := n.coder.encodeAll(topic, messages, n.maxBytes(topic))
+	all, err := n.coder.encodeAll(topic, messages, n.limit.ask())
 	if err != nil {
 		return err
 	}
@@ -244,9 +245,31 @@ func closeNATS(conn *nats.Conn) {
 }
 
 // maxBytes is what the server has said when it was connected to.
-func (n *natsCore) maxBytes(string) int  { return int(n.conn.MaxPayload()) }
+func (n *natsCore) maxBytes(string) int  { return n.limit.last() }
 func (*natsCore) naming() naming         { return plainNames }
 func (*natsCore) guarantees() Guarantees { return natsCoreGuarantees }
+
+// natsLimit is how large a message the server takes, which may be another one after a reconnect. The client has a lock while
+// it writes, so that only those ask it who wait for that anyway.
+type natsLimit struct {
+	conn  *nats.Conn
+	known atomic.Int64
+}
+
+func newNATSLimit(conn *nats.Conn) *natsLimit {
+	l := &natsLimit{conn: conn}
+	l.ask()
+	return l
+}
+
+// ask asks the client.
+func (l *natsLimit) ask() int {
+	l.known.Store(l.conn.MaxPayload())
+	return l.last()
+}
+
+// last is what it has said last. It does not block.
+func (l *natsLimit) last() int { return int(l.known.Load()) }
 
 // slowSubscriptions counts what the client has dropped because a subscriber
 // did not keep up (half a million messages, or 64 MB).
