@@ -103,8 +103,8 @@ type Options struct {
 
 // withDefaults returns o with each zero field replaced by its default.
 func (o Options) withDefaults() Options {
-	o.MaxUnacked = min(sizeOr("MaxUnacked", o.MaxUnacked, DefaultMaxUnacked), mostUnacked)
-	o.QueueSize = min(sizeOr("QueueSize", o.QueueSize, DefaultQueueSize), mostQueued)
+	o.MaxUnacked = sizeOr("MaxUnacked", min(o.MaxUnacked, mostUnacked), DefaultMaxUnacked)
+	o.QueueSize = sizeOr("QueueSize", min(o.QueueSize, mostQueued), DefaultQueueSize)
 	o.InitialBackoff = sizeOr("InitialBackoff", o.InitialBackoff, DefaultInitialBackoff)
 	o.MaxBackoff = max(sizeOr("MaxBackoff", o.MaxBackoff, DefaultMaxBackoff), o.InitialBackoff)
 	switch {
