@@ -146,7 +146,7 @@ func assignment(n ast.Node) (*ast.SelectorExpr, ast.Expr) {
 		}
 		value := n.Rhs[0]
 		if call, ok := value.(*ast.CallExpr); ok && len(call.Args) > 1 {
-			if name, ok := call.Fun.(*ast.Ident); ok && name.Name == "max" { // max(…Or("Field", o.Field, value), …)
+			if name, ok := call.Fun.(*ast.Ident); ok && (name.Name == "max" || name.Name == "min") { // max(…Or("Field", o.Field, value), …)
 				inner, ok := call.Args[0].(*ast.CallExpr)
 				if !ok {
 					return nil, nil
