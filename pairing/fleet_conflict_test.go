@@ -65,6 +65,8 @@ func TestFleetShowsConflictingSchemas(t *testing.T) {
 	want := []pairing.Conflict{{Command: "order.place", Servers: [2][]string{{"last", "next"}, {"old", "other"}}, Problems: []string{"request colour: is not known"}}}
 	for _, m := range all {
 		require.Eventually(t, func() bool { return assert.ObjectsAreEqual(want, m.fleet.Conflicts()) }, 10*time.Second, time.Millisecond, "%s: %v", m.ID(), m.fleet.Conflicts())
+		require.Eventually(t, func() bool { return m.fleet.Stats().Conflicts > 0 }, 10*time.Second, time.Millisecond, m.ID())
+		m.fleet.Conflicts()
 		assert.EqualValues(t, 1, m.fleet.Stats().Conflicts, m.ID())
 	}
 	old.Unregister("order.place")
@@ -132,6 +134,8 @@ func TestFleetLogsConflictingSchemasOnce(t *testing.T) {
 		c := caller.fleet.Conflicts()
 		return len(c) == 1 && len(c[0].Servers[0]) == 3 && len(c[0].Servers[1]) == 2
 	})
+	until(t, "it is logged", func() bool { return log.count("do not fit each other") > 0 })
+	caller.fleet.Conflicts()
 	require.Equal(t, 1, log.count("do not fit each other"))
 	require.Equal(t, 1, log.count("request C: is not known"))
 }

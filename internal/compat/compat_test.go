@@ -2,6 +2,7 @@ package compat_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -107,5 +108,18 @@ func TestMisfitsEnd(t *testing.T) {
 			compat.Misfits(json.RawMessage(r), json.RawMessage(w), true)
 		}
 	}
+	var props, defs []string
+	name := strings.Repeat("long", 25)
+	for i := range 400 {
+		props = append(props, fmt.Sprintf(`"p%d":{"$ref":"#/$defs/%s%d"}`, i, name, i))
+		defs = append(defs, fmt.Sprintf(`"%s%d":{"$ref":"#/$defs/%s%d"}`, name, i, name, (i+1)%400))
+	}
+	for i := range 600 {
+		props = append(props, fmt.Sprintf(`"o%d":{"type":"object","properties":{"a":{"$ref":"#"},"b%d":{"$ref":"#"}}}`, i, i))
+	}
+	mesh := `{"type":"object","properties":{` + strings.Join(props, ",") + `},"$defs":{` + strings.Join(defs, ",") + `}}`
+	require.Less(t, len(mesh), 256<<10)
+	compat.Misfits(json.RawMessage(mesh), json.RawMessage(strings.ReplaceAll(mesh, `"p1"`, `"P1"`)), false)
+	t.Log(time.Since(began))
 	require.Less(t, time.Since(began), 10*time.Second)
 }
