@@ -392,3 +392,48 @@ func TestRule26AFleetComesToRestAfterAnyForgery(t *testing.T) {
 		})
 	}
 }
+
+// TestFleetOfTwoWires: a process that speaks no version of the wire that this one speaks, be it older or newer, is seen, counted, logged
+// once, and not called; it can be seen for as long as it is there.
+func TestFleetOfTwoWires(t *testing.T) {
+	t.Parallel()
+	for name, wire := range map[string][2]string{"older": {"", ""}, "newer": {"7", "3"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, 1, pairing.FleetOptions{}, func(t *testing.T, caller *member, team []*member, runs []*atomic.Int64) {
+				self, session := sessionOf(t, team[0], "caller"), sessionAt(time.Now())
+				say := func(topic, kind, body string, more ...string) {
+					m := forge("other", session, kind, body, append(more, "wire", wire[0], "oldest", wire[1], "version", "3")...)
+					for k, v := range m.Metadata {
+						if v == "" {
+							delete(m.Metadata, k)
+						}
+					}
+					say(t, caller, topic, m)
+				}
+				for range 20 {
+					say("discovery", "beat", `{"welcome":["`+self+`"]}`)
+					say("discovery", "change", `{"add":[{"id":"echo"},{"id":"other"}],"flags":7}`)
+					say("inbox.caller", "list", `{"add":7}`, "to", self, "part", "1/1")
+					members := caller.fleet.Members()
+					require.Len(t, members, 2)
+					require.Equal(t, "other", members[0].ID)
+					require.True(t, members[0].Incompatible)
+					require.Empty(t, members[0].Commands)
+					require.False(t, members[1].Incompatible)
+					require.Equal(t, 1, members[1].Wire)
+					_, err := caller.ExecuteRaw(context.Background(), "echo", nil)
+					require.NoError(t, err)
+					_, err = caller.ExecuteRaw(context.Background(), "other", nil)
+					require.Error(t, err)
+					time.Sleep(2 * time.Second)
+				}
+				require.EqualValues(t, 20, runs[0].Load())
+				require.EqualValues(t, 1, caller.fleet.Stats().Incompatible)
+				require.Zero(t, caller.fleet.Stats().Rejected)
+				time.Sleep(30 * time.Second)
+				require.Len(t, caller.fleet.Members(), 1, "it is gone")
+			})
+		})
+	}
+}
