@@ -22,7 +22,7 @@ const faultRetention = time.Minute
 const faultLease = 2 * time.Second
 
 // overdue is when a process that is not heard of must have been given up, and its calls with it.
-const overdue = faultLease*4/3 + 10*time.Second // a third between two heartbeats, and what a busy machine takes
+const overdue = faultLease*4/3 + 3*time.Second // a third between two heartbeats, and what a busy machine takes
 
 // betweenProcesses runs a test against the backends that lead to other processes. Redis and Postgres are the test's own:
 // each process takes two dozen connections.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -24,7 +25,7 @@ type kafka struct {
 	made    sync.Map // topics that are known to exist, with what they take
 }
 
-func openKafka(_ context.Context, a address, s *shared) (backend, error) {
+func openKafka(ctx context.Context, a address, s *shared) (backend, error) {
 	if err := a.plain(); err != nil {
 		return nil, err
 	}
@@ -33,11 +34,19 @@ func openKafka(_ context.Context, a address, s *shared) (backend, error) {
 	config.Producer.RequiredAcks = sarama.WaitForAll
 	config.Producer.Return.Successes = true
 	config.Producer.Retry.Max = 10
+	var opened atomic.Bool
+	config.Metadata.Retry.BackoffFunc = func(int, int) time.Duration {
+		if !opened.Load() && ctx.Err() != nil { // nothing is dialed any more
+			return 0
+		}
+		return kafkaBackoff
+	}
 	config.Net.MaxOpenRequests = 1                                    // else what is tried again comes behind what was sent after it
 	config.Net.Proxy.Enable, config.Net.Proxy.Dialer = true, s.dialer // sarama has no other way to be told of ctx
 	if err := k.open(config); err != nil {
 		return nil, err
 	}
+	opened.Store(true)
 	return k, nil
 }
 
@@ -80,12 +89,15 @@ func (k *kafka) maxMessageBytes(of sarama.ConfigResource, name string, fallback 
 	return fallback
 }
 
+// kafkaBackoff is the pause between two tries of the client's.
+const kafkaBackoff = 250 * time.Millisecond
+
 func (k *kafka) config() *sarama.Config {
 	config := sarama.NewConfig()
 	config.Version = sarama.V2_8_0_0
 	config.ClientID = "leat-" + k.shared.opts.Namespace
-	config.Metadata.Retry.Backoff = 250 * time.Millisecond
-	config.Consumer.Retry.Backoff = 250 * time.Millisecond
+	config.Metadata.Retry.Backoff = kafkaBackoff
+	config.Consumer.Retry.Backoff = kafkaBackoff
 	config.Metadata.AllowAutoTopicCreation = false
 	k.secure(config)
 	return config

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Open connects to the broker that the URL names, by its scheme:
@@ -88,10 +89,19 @@ func (b *Broker) open(ctx context.Context, a address, connect opener) error {
 	if held := dialer.opened(); !held && err == nil {
 		err = errors.Join(ctx.Err(), b.backend.close())
 	}
-	if why := ctx.Err(); err != nil && why != nil && !errors.Is(err, why) {
+	if why := over(ctx); err != nil && why != nil && !errors.Is(err, why) {
 		err = fmt.Errorf("%w: %w", why, err)
 	}
 	return err
+}
+
+// over is ctx.Err, also where the deadline has passed and a busy machine has not come to say so: a client that has a timeout of its own may
+// be there first.
+func over(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }
 
 // connected runs an opener. A client that panics must not do so with a password in its text.

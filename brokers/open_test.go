@@ -51,6 +51,9 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 // TestOpenEndsWithItsContext: a server that accepts and says nothing holds nobody up for longer than he wants to wait.
+// promptly is less than what a client takes that does not heed its ctx: Kafka's pauses three times, for 250 ms each.
+const promptly = 800 * time.Millisecond
+
 func TestOpenEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,14 +68,14 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 			begun := time.Now()
 			_, err := brokers.Open(ctx, url)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			require.Less(t, time.Since(begun), 10*time.Second)
+			require.Less(t, time.Since(begun), promptly)
 
 			ctx, cancel = context.WithCancel(context.Background())
 			time.AfterFunc(100*time.Millisecond, cancel)
 			begun = time.Now()
 			_, err = brokers.Open(ctx, url)
 			require.ErrorIs(t, err, context.Canceled)
-			require.Less(t, time.Since(begun), 10*time.Second)
+			require.Less(t, time.Since(begun), promptly)
 
 			_, err = brokers.Open(ctx, url)
 			require.ErrorIs(t, err, context.Canceled)
