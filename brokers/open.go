@@ -98,10 +98,13 @@ func (b *Broker) open(ctx context.Context, a address, connect opener) error {
 // over is ctx.Err, also where the deadline has passed and a busy machine has not come to say so: a client that has a timeout of its own may
 // be there first.
 func over(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
 		return context.DeadlineExceeded
 	}
-	return ctx.Err()
+	return nil
 }
 
 // connected runs an opener. A client that panics must not do so with a password in its text.
