@@ -231,7 +231,14 @@ func (*postgres) transient(err error) bool {
 	if !errors.As(err, &answer) {
 		return true
 	}
-	return strings.HasPrefix(answer.Code, "08") || strings.HasPrefix(answer.Code, "57P") || pgCrowded(err) || pgLost(err) // connection, shutdown
+	switch {
+	case strings.HasPrefix(answer.Code, "08"), strings.HasPrefix(answer.Code, "57P"): // connection, shutdown
+	case answer.Code == "40P01": // a deadlock with who removes tables
+	case pgCrowded(err), pgLost(err):
+	default:
+		return false
+	}
+	return true
 }
 
 // pgPoll is how often subscriptions look when no bell rings.
