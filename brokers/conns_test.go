@@ -36,7 +36,7 @@ func TestConnectionsAreFew(t *testing.T) {
 			list, err := redisOf(t, url).ClientList(t.Context()).Result()
 			require.NoError(t, err)
 			return strings.Count(list, "name=leat-"+namespace+" ")
-		}, 5, 25},
+		}, 8, 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -52,7 +52,7 @@ var redisGuarantees = Guarantees{
 	Growth: "of fan-out MaxMessages (about) are kept; while somebody subscribes, entries older than Retention go, and a stream expires at twice Retention after its last subscriber. " +
 		"What waits in a queue stays until it is acked; at MaxMessages it refuses (ErrQueueFull). Limits of a namespace (`<namespace>::limits`) are raised by Open and not lowered. The stream of a group stays.",
 	Requires:    "Redis 6.2 or newer (XTRIM MINID). No cluster: a topic is one key, but Open takes one address. `maxmemory-policy noeviction`.",
-	Connections: "one that reads for all fan-out subscriptions, one for all queues of a group name (a fleet has one), and a pool for the rest, of up to ten per core, of which three stay while nothing is to be done.",
+	Connections: "one that reads for all fan-out subscriptions, one for all queues of a group name (a fleet has one), and a pool of up to six (`pool_size`) for all else, whatever the number of topics, queues and messages that are out.",
 }
 
 var rabbitGuarantees = Guarantees{

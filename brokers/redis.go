@@ -30,8 +30,8 @@ type redisStreams struct {
 	readers map[string]*redisReader // guarded by mu: by group
 }
 
-// redisIdleConns bounds the connections that are kept while nothing is to be done. A reader has one more.
-const redisIdleConns = 3
+// redisConns bounds the connections, beside those of the readers, where the URL does not say pool_size.
+const redisConns = 6
 
 func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	if err := a.single(redisParameters); err != nil {
@@ -58,8 +58,8 @@ func openRedis(ctx context.Context, a address, s *shared) (backend, error) {
 	hushRedis()
 	redisSecrets.add([]string{options.Username}, []string{options.Password})
 	options.ClientName = "leat-" + s.opts.Namespace
-	if options.MaxIdleConns == 0 {
-		options.MaxIdleConns = redisIdleConns
+	if !a.query.Has("pool_size") {
+		options.PoolSize, options.MaxActiveConns = redisConns, redisConns
 	}
 	client := redis.NewClient(options)
 	if err := client.Ping(ctx).Err(); err != nil {

@@ -3,6 +3,7 @@ package brokers
 import (
 	"context"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -101,14 +102,28 @@ func (f *redisFollow) hand(ctx context.Context, entries []*redisEntry) {
 	}
 }
 
-// rewind begins again in a stream that has less than it had. What is in it and was read is in recent; of one that was made anew, all is new.
+// redisLate is by how much a server's clock may lag behind that of the one before it, and how long ago what is new was added at most.
+const redisLate = 10 * time.Second
+
+// rewind begins again in a stream that has less than it had. What is in it and was read is in recent, or old; the names of entries are times.
 func (f *redisFollow) rewind(ctx context.Context) {
 	last, err := f.streams.last(ctx, f.key)
 	if err != nil || !entryBefore(last, f.after) {
 		return
 	}
-	if len(f.recent) > 0 && entryBefore(f.recent[f.next%len(f.recent)], last) {
-		last = f.recent[f.next%len(f.recent)]
+	now, err := f.streams.client.Time(ctx).Result()
+	if err != nil {
+		return
+	}
+	oldest, new := "", strconv.FormatInt(now.Add(-redisLate).UnixMilli(), 10)+"-0"
+	if len(f.recent) > 0 {
+		oldest = f.recent[f.next%len(f.recent)]
+	}
+	switch {
+	case oldest != "" && entryBefore(oldest, last):
+		last = oldest
+	case entryBefore(new, last):
+		last = new
 	}
 	f.streams.shared.opts.Logger.Warn("stream was lost or restored", "stream", f.key, "had", f.after, "goes_on_behind", last)
 	f.had, f.after = f.after, last

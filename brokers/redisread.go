@@ -53,7 +53,7 @@ const (
 func newRedisReader(r *redisStreams, group string) *redisReader {
 	options := *r.client.Options()
 	options.PoolSize, options.MinIdleConns, options.MaxIdleConns, options.MaxRetries = 1, 0, 1, -1
-	options.MaxActiveConns = 0
+	options.MaxActiveConns = 1
 	w := &redisReader{streams: r, group: group, client: redis.NewClient(&options), wakeKey: r.shared.opts.Namespace + ":wake:" + uuid.NewString(),
 		wakeID: "0-0", count: redisReadEntries, ended: make(chan struct{}), changed: make(chan struct{}, 1), queues: make(map[string]*redisQueue), waits: make(map[string][]*redisWait)}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
@@ -123,13 +123,15 @@ func (w *redisReader) enlist(ctx context.Context, key string, wait *redisWait) {
 	}
 }
 
+// redisWake is a script since the client has a further pool of connections for pipelines.
+var redisWake = redis.NewScript(`
+	redis.call('XADD', KEYS[1], 'MAXLEN', 1, '*', '', '')
+	return redis.call('PEXPIRE', KEYS[1], 60000)`)
+
 func (w *redisReader) wake(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), redisBlock)
 	defer cancel()
-	pipe := w.streams.client.Pipeline()
-	pipe.XAdd(ctx, &redis.XAddArgs{Stream: w.wakeKey, MaxLen: 1, Values: []string{"", ""}})
-	pipe.PExpire(ctx, w.wakeKey, time.Minute)
-	if _, err := pipe.Exec(ctx); err != nil {
+	if err := redisWake.Run(ctx, w.streams.client, []string{w.wakeKey}).Err(); err != nil {
 		w.debug("wake a reader", err) // its read ends within a second
 	}
 }
