@@ -77,13 +77,18 @@ func (k *kafka) anyBroker() string {
 // maxMessageBytes asks for a setting, and returns fallback where that may not be asked for.
 func (k *kafka) maxMessageBytes(of sarama.ConfigResource, name string, fallback int) int {
 	of.ConfigNames = []string{name}
-	entries, err := k.admin.DescribeConfig(of)
+	results, err := k.admin.DescribeConfigs([]*sarama.ConfigResource{&of}, sarama.DescribeConfigsOptions{})
 	if err != nil {
 		return fallback
 	}
-	for _, e := range entries {
-		if n, err := strconv.Atoi(e.Value); err == nil && e.Name == name && n > 0 {
-			return n
+	for _, r := range results {
+		if r.ErrorCode != sarama.ErrNoError {
+			return fallback
+		}
+		for _, e := range r.Configs {
+			if n, err := strconv.Atoi(e.Value); err == nil && e.Name == name && n > 0 {
+				return n
+			}
 		}
 	}
 	return fallback

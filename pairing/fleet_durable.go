@@ -32,13 +32,6 @@ func (s *service) queued() bool {
 	return s.takers > 0
 }
 
-// takes counts a server that executes def. f.mu is held.
-func (s *service) takes(def bus.Definition, n int) {
-	if def.Durable {
-		s.takers += n
-	}
-}
-
 // beginDurable is begin for the request of a durable command. f.mu is held.
 func (f *Fleet) beginDurable(c *call, fx *effects) (room <-chan struct{}) {
 	e := c.letter.envelope
