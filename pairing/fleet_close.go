@@ -21,7 +21,7 @@ import (
 // all the same, and returns an error that says what was left.
 func (f *Fleet) Leave(ctx context.Context) error {
 	err := f.withdraw(ctx)
-	if finished := f.finished(ctx) && f.pass(ctx); !finished && f.Err() == nil {
+	if finished := f.finished(ctx) && f.pass(ctx) && f.letsOut(ctx); !finished && f.Err() == nil {
 		f.mu.Lock()
 		left := len(f.serving) + len(f.jobs)
 		f.mu.Unlock()
@@ -229,6 +229,23 @@ func (f *Fleet) settleLeave(now time.Time) {
 // hasten makes the end of the fleet wait for nothing: who ends it has no time any more.
 func (f *Fleet) hasten() { f.hastened.Store(true) }
 
+// letsOut waits until the events that wait for the others to be known are sent: for a lease at most. False if ctx ends first.
+func (f *Fleet) letsOut(ctx context.Context) bool {
+	f.mu.Lock()
+	waits := len(f.early) > 0 && f.isReady()
+	f.mu.Unlock()
+	if !waits {
+		return true
+	}
+	select {
+	case <-f.acquainted:
+	case <-f.closing:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
 // finished waits until nothing is served any more. False if ctx ends first.
 func (f *Fleet) finished(ctx context.Context) bool {
 	select {
@@ -312,6 +329,9 @@ func (f *Fleet) startEnd(why error) (link *attachment, first bool) {
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return nil, false
+	}
+	if f.isReady() && !f.isSettled() {
+		f.letOut()
 	}
 	f.sayGoodbye()
 	f.err = why

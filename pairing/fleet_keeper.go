@@ -127,6 +127,11 @@ func (f *Fleet) settled(fx *effects) {
 	default:
 		return
 	}
+	f.letOut()
+}
+
+// letOut sends what has waited for that. f.mu is held.
+func (f *Fleet) letOut() {
 	close(f.acquainted)
 	for _, e := range f.early {
 		f.mail(f.events, outItem{letter: f.divide(&e)})
