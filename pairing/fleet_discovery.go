@@ -165,7 +165,7 @@ func (f *Fleet) greetedBy(m *member, l *letter) {
 		f.follow(m, !f.joined || l.notice.Size > 2*len(f.members))
 		return
 	}
-	if f.joined && l.kind == kindBeat && time.Since(f.namedAt) > f.opts.Lease/ticks { // it is of those that this process had lost
+	if f.joined && l.kind == kindBeat && time.Since(f.namedAt) > f.opts.Lease { // it is of those that this process had lost
 		f.namedAt = time.Now()
 		f.hello()
 	}

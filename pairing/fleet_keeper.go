@@ -269,7 +269,7 @@ func (f *Fleet) forgetGone(now time.Time) {
 // keepJoined says hello until this process is known, and asks another process which ones there are where one does not answer. Once in
 // a lease one of all processes says hello, so that those that have lost each other find each other again. f.mu is held.
 func (f *Fleet) keepJoined(now time.Time) {
-	if f.guide.session != "" && now.Sub(f.guide.sent) > f.opts.Lease/6 {
+	if f.guide.session != "" && now.Sub(f.guide.sent) > f.opts.Lease/3 {
 		f.guide = guide{}
 	}
 	if !f.joined && f.guide.session == "" {

@@ -168,7 +168,9 @@ func (f *Fleet) meet(l *letter, fx *effects) *member {
 		if l.kind == kindHello && (!f.joined || f.guide.session != "") && len(f.deferred) < maxWelcomes {
 			f.deferred = append(f.deferred, *l) // it may know one that the guide is about to tell of
 		}
-		f.welcome(l.session)
+		if f.mayWelcome(l) {
+			f.welcome(l.session)
+		}
 		return nil
 	}
 	wire, oldest := l.wire, l.oldest
@@ -193,6 +195,15 @@ func (f *Fleet) meet(l *letter, fx *effects) *member {
 		f.ping(m) // for the clock, and so that it knows this one
 	}
 	return m
+}
+
+// mayWelcome reports whether the sender of a letter, which is not known, is to be welcomed. One that says that it knows others is
+// only not known to a process that has not heard of all yet, unless it is of a part of the fleet that was lost. f.mu is held.
+func (f *Fleet) mayWelcome(l *letter) bool {
+	if l.kind == kindHello && len(l.notice.Knows) == 0 {
+		return true
+	}
+	return f.joined && (len(f.members) <= crowd || time.Since(f.began) > f.opts.Lease)
 }
 
 // admit makes a process a member. Nil if there are too many. f.mu is held.
