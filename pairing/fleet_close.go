@@ -136,12 +136,15 @@ func (f *Fleet) unconfirmed(l *leave, err error) error {
 }
 
 // drains takes that a member is about to leave: it is not chosen any more, and told so behind all that was sent to it. f.mu is held.
-func (f *Fleet) drains(m *member, l *letter) {
+func (f *Fleet) drains(m *member, l *letter, fx *effects) {
 	if !m.draining {
 		m.draining, m.drainOf, m.drainAt = true, l.sent, time.Now()
 		m.watch.since = time.Now()
 		f.retire(m)
 		f.observe(m)
+		for id, fl := range f.flushes { // it may end without an answer
+			f.flushedBy(id, fl, m.process, fx)
+		}
 	}
 	f.post(m, &letter{kind: kindConfirm, thread: l.thread, body: []byte(m.picked)})
 }

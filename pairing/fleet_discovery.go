@@ -132,7 +132,7 @@ func (f *Fleet) noticed(l *letter, fx *effects) error {
 	case kindList:
 		return f.listed(m, l, fx)
 	case kindDrain:
-		f.drains(m, l)
+		f.drains(m, l, fx)
 	case kindConfirm:
 		f.confirmed(m, l)
 	case kindBye:

@@ -65,6 +65,7 @@ type flushing struct {
 // marker sends the marker of a Flush. f.mu is held.
 func (f *Fleet) marker(id string, fl *flushing) {
 	clear(fl.waits)
+	fl.since = time.Now()
 	fl.waits[f.self] = true
 	for _, m := range f.members {
 		if !m.foreign && !m.draining && !m.closing {
@@ -112,11 +113,11 @@ func (f *Fleet) flushedBy(id string, fl *flushing, who process, fx *effects) {
 // more. f.mu is held.
 func (f *Fleet) repeatFlushes(now time.Time) {
 	for id, fl := range f.flushes {
-		if now.Sub(fl.since) > f.opts.RequestTTL {
+		switch {
+		case !f.isSettled(): // its marker is not sent yet
+		case now.Sub(fl.since) > f.opts.RequestTTL:
 			delete(f.flushes, id)
-			continue
-		}
-		if f.isSettled() {
+		default:
 			f.mail(f.events, outItem{letter: &letter{kind: kindFlush, thread: id}})
 		}
 	}
