@@ -75,24 +75,24 @@ func (d *Delivery) emitted(number uint64) {
 
 // Begin notes that the handler of a request begins to run on the current goroutine. A layer starts all goroutines that run
 // handlers with one function, which nothing else is started with: by that function [Cause.Emitted] tells them from others.
-// Each Begin needs an End, on the same goroutine.
-func (d *Delivery) Begin() {
+// Each Begin needs an End, on the same goroutine. What it returns is for Follow.
+func (d *Delivery) Begin() (begun uint64) {
 	b := d.Link.bus
 	if b.runRoot.Load() == 0 {
 		b.runRoot.Store(runtimeRoot())
 	}
 	d.Link.runs.Add(1)
-	d.loose = b.loose.Load()
+	return b.loose.Load()
 }
 
 // End notes that the handler has returned.
 func (d *Delivery) End() { d.Link.runs.Add(-1) }
 
 // Follow marks e, the reply of the run, with the events that it must not pass. To be called after the last event of the
-// run, and before e is sent.
-func (d *Delivery) Follow(e *Envelope) {
+// run, and before e is sent. begun is what Begin has returned.
+func (d *Delivery) Follow(e *Envelope, begun uint64) {
 	e.after = d.after.Load()
-	if d.Link.bus.loose.Load() != d.loose {
+	if d.Link.bus.loose.Load() != begun {
 		e.after = 0
 		return
 	}

@@ -83,7 +83,7 @@ func putExtras(m message.Metadata, e *Envelope) {
 		m[keyFeatures] = strconv.Itoa(int(e.Features))
 	}
 	if e.Key != "" {
-		m[keyKey] = escape(e.Key)
+		m[keyOf(e.Type)] = escape(e.Key)
 	}
 	if e.Idempotent {
 		m[keyIdem] = "1"
@@ -106,9 +106,6 @@ func putExtras(m message.Metadata, e *Envelope) {
 	if e.Fault != nil && len(e.Fault.Details) > 0 {
 		m[keyDetails] = base64.RawURLEncoding.EncodeToString(e.Fault.Details)
 	}
-	if e.Path != "" {
-		m[keyPath] = escape(e.Path)
-	}
 	if e.Free {
 		m[keyFree] = "1"
 	}
@@ -126,6 +123,14 @@ func putExtras(m message.Metadata, e *Envelope) {
 			m[k] = v
 		}
 	}
+}
+
+// keyOf is where the Key of a message travels.
+func keyOf(t Type) string {
+	if t == RegisterRequest {
+		return keyPath
+	}
+	return keyKey
 }
 
 // takeExtras reads them. A value that does not parse is refused: it was not
@@ -147,8 +152,10 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			var n int
 			n, err = parseCount(v)
 			e.Features = Features(n)
-		case keyKey:
-			e.Key, err = unescape(v)
+		case keyKey, keyPath:
+			if k == keyOf(e.Type) {
+				e.Key, err = unescape(v)
+			}
 		case keyIdem:
 			e.Idempotent = true
 		case keyGroups:
@@ -167,8 +174,6 @@ func takeExtras(m message.Metadata, e *Envelope) error {
 			if e.Fault != nil {
 				e.Fault.Details, err = base64.RawURLEncoding.DecodeString(v)
 			}
-		case keyPath:
-			e.Path, err = unescape(v)
 		case keyFree:
 			e.Free = true
 		case keyUnrouted:

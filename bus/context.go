@@ -92,17 +92,17 @@ type Delivery struct {
 	// Message is what was received, acked already.
 	Message *message.Message
 
-	parcel *parcel // that it came as: handed over by a link in this process, once
-	size   int     // what the envelope weighs, as a parcel; else 0
+	parcel *parcel       // that it came as: handed over by a link in this process, once
+	size   uint32        // what the envelope weighs, as a parcel; else 0
+	state  atomic.Uint32 // of a parcel's own delivery: what has become of the parcel
 
-	loose uint64        // requests: what Bus.loose was when the handler began
 	after atomic.Uint64 // requests: the number, on its link, of the event that the reply must not pass; see causal.go
 }
 
 // Size is what the envelope weighs: see [Envelope.Size].
 func (d *Delivery) Size() int {
 	if d.parcel != nil {
-		return d.size
+		return int(d.size)
 	}
 	return d.Envelope.Size()
 }

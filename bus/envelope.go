@@ -81,7 +81,8 @@ type Envelope struct {
 	Hops int
 	// Key names what an ExecuteRequest is about: where several processes serve the command, requests with the same
 	// key go to the same one while they stay the same. Empty: to any. Of a Group it is the name. Of an Event that a fleet
-	// brings it is the process that has sent it.
+	// brings it is the process that has sent it. Of a RegisterRequest it names the registries that this has come through, with
+	// commas between; a hop adds itself.
 	Key string
 	// Idempotent says that the ExecuteRequest may be executed more than once.
 	Idempotent bool
@@ -104,8 +105,6 @@ type Envelope struct {
 	// Once is the idempotency key of an ExecuteRequest: requests for one command with the same Once are one request, where
 	// replies are kept. Empty: the request is one of its own.
 	Once string
-	// Path names the registries that a RegisterRequest has come through, with commas between. A hop adds itself.
-	Path string
 	// Groups are the groups of listeners that an Event is for in this process, where that is decided: by a fleet,
 	// for what it brings, and by the registry that is attached to one, for what goes there. Nil: it is not. Listeners
 	// without a group get the event in any case. Copies share it.

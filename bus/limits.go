@@ -35,8 +35,8 @@ func (e *Envelope) Size() int {
 	if e.Value != nil {
 		n += e.Value.Size()
 	}
-	if len(e.ID)|len(e.Thread)|len(e.Name)|len(e.Key)|len(e.Once)|len(e.Path) >= freeName { // else all are shorter
-		for _, name := range [...]string{e.ID, e.Thread, e.Name, e.Key, e.Once, e.Path} {
+	if len(e.ID)|len(e.Thread)|len(e.Name)|len(e.Key)|len(e.Once) >= freeName { // else all are shorter
+		for _, name := range [...]string{e.ID, e.Thread, e.Name, e.Key, e.Once} {
 			n += max(0, len(name)-freeName)
 		}
 	}
@@ -73,7 +73,7 @@ func weigh(m *message.Message) int {
 // weight returns what m weighs, which is about to go out.
 func (l *Link) weight(m *message.Message) int {
 	if l.parcels != nil {
-		return m.Context().(*parcel).size
+		return int(m.Context().(*parcel).size)
 	}
 	return weigh(m)
 }

@@ -125,14 +125,14 @@ func (b *Bus) once(p *parcel, m *message.Message, h message.HandlerFunc) (produc
 	if len(b.opts.Inbound) == 0 {
 		return h(m)
 	}
-	if !p.accepted.CompareAndSwap(false, true) {
+	if p.state.Or(parcelAccepted)&parcelAccepted != 0 {
 		b.dropped.Add(1)
 		return nil, nil
 	}
 	ok := false
 	defer func() {
 		if !ok { // failed, or panicked: it may be tried again
-			p.accepted.Store(false)
+			p.state.And(^uint32(parcelAccepted))
 		}
 	}()
 	produced, err = h(m)

@@ -2,8 +2,8 @@ package bus
 
 import (
 	"context"
+	"math"
 	"sync"
-	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 )
@@ -73,11 +73,15 @@ func Discard(m *message.Message) {
 // message, until a link receives that: from then on its delivery is. Where others may have copies of the message, which
 // are in the context of this parcel too, it is not changed once it is published.
 type parcel struct {
-	msg      message.Message
-	received atomic.Bool
-	accepted atomic.Bool // it got through dedupe
+	msg message.Message
 	Delivery
 }
+
+// What Delivery.state says of a parcel.
+const (
+	parcelReceived = 1 << iota
+	parcelAccepted // it got through dedupe
+)
 
 // parcels holds those that have been opened, and are not in use.
 var parcels = sync.Pool{New: func() any { return new(parcel) }}
@@ -103,11 +107,14 @@ func pack(e *Envelope, size int) (*message.Message, error) {
 	}
 	e.expire()
 	p := parcels.Get().(*parcel)
-	p.Context, p.Envelope, p.parcel, p.size = context.Background(), *e, p, size
+	p.Context, p.Envelope, p.parcel, p.size = context.Background(), *e, p, boundedSize(size)
 	p.msg.Payload = message.Payload(e.Body)
 	p.msg.SetContext(p)
 	return &p.msg, nil
 }
+
+// boundedSize is a size as a parcel keeps it.
+func boundedSize(n int) uint32 { return uint32(min(uint64(n), math.MaxUint32)) }
 
 // needsID reports whether a message of the type is answered or deduped, by its ID. The others get one
 // when they are unpacked; between links nothing asks for it.

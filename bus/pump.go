@@ -175,7 +175,7 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 		d.Envelope.trim(limit)
 		return d, err
 	}
-	if !p.received.CompareAndSwap(false, true) {
+	if p.state.Or(parcelReceived)&parcelReceived != 0 {
 		return &Delivery{Context: l.ctx, Link: l, Message: m}, errors.New("a parcel that was received before")
 	}
 	if d = &p.Delivery; m != &p.msg && !l.alone {
@@ -186,17 +186,18 @@ func (l *Link) open(m *message.Message) (d *Delivery, err error) {
 		err = unpack(m, &d.Envelope)
 	}
 	d.Envelope.trim(limit)
-	d.size = p.size
+	n := int(p.size)
 	if l.bus.readers || d.Envelope.Fault != nil { // it may weigh less now
-		d.size = d.Envelope.Size()
+		n = d.Envelope.Size()
 	}
-	if d.Envelope.Value != nil && !l.bus.readers && (!l.values || d.size > limit) {
+	if d.Envelope.Value != nil && !l.bus.readers && (!l.values || n > limit) {
 		d.Envelope.encode()
 		m.Payload = message.Payload(d.Envelope.Body)
-		d.size = d.Envelope.Size()
+		n = d.Envelope.Size()
 	}
-	if err == nil && d.size > limit {
-		err = tooLarge("", d.size, limit)
+	d.size = boundedSize(n)
+	if err == nil && n > limit {
+		err = tooLarge("", n, limit)
 	}
 	return d, err
 }

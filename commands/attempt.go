@@ -129,7 +129,7 @@ func (up *uplink) release(c *claim) {
 
 func (a *attempt) send() error {
 	def, r := a.cmd.def, a.up.r
-	return a.to.link.Send(bus.Envelope{ID: a.id, Type: bus.RegisterRequest, Body: encodeDefinitions(def), Durable: def.Durable, Path: a.cmd.path.through(r.token)})
+	return a.to.link.Send(bus.Envelope{ID: a.id, Type: bus.RegisterRequest, Body: encodeDefinitions(def), Durable: def.Durable, Key: a.cmd.path.through(r.token)})
 }
 
 // unsaid takes back that a command was withdrawn.

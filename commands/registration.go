@@ -109,7 +109,7 @@ func (p *peer) registered(d *bus.Delivery) {
 		p.link.Reject(d, err)
 		return
 	}
-	thread, from := d.Envelope.ID, path(d.Envelope.Path)
+	thread, from := d.Envelope.ID, path(d.Envelope.Key)
 	switch {
 	case isPrivate(def.ID):
 		p.link.Reject(d, errors.New("private command "+def.ID))

@@ -18,6 +18,7 @@ type serving struct {
 	cmd    *command // the local command; nil when forwarded
 	cost   int      // guarded by p.mu: bytes that it counts for; of one that is served here
 	route  *route   // where it was forwarded to; nil when served here
+	begun  uint64   // see bus.Delivery.Begin
 	result result   // what the handler gave
 
 	queued bool // guarded by p.mu: it is in a backlog
@@ -137,7 +138,7 @@ func (s *serving) serve() {
 	defer s.over()
 	s.result = result{fault: exitedFault}
 	defer s.reply() // also when the handler calls runtime.Goexit
-	s.Begin()
+	s.begun = s.Begin()
 	defer s.End()
 	s.result = s.p.r.serve(s)
 }
@@ -152,7 +153,7 @@ func (s *serving) reply() {
 	out := &s.result
 	e := bus.Envelope{Type: bus.ExecuteResponse, Thread: s.Envelope.ID,
 		Body: out.Body, Value: out.Value, Fault: out.fault, Metadata: out.metadata}
-	s.Follow(&e)
+	s.Follow(&e, s.begun)
 	var err error
 	if out.message != nil {
 		err = s.p.link.PostReply(e, out.message)
