@@ -21,8 +21,9 @@ type PubSub struct {
 	pumps    sync.WaitGroup // one for each subscription; Add under mu
 	unrouted atomic.Uint64
 
-	closed atomic.Bool // set under mu
-	topics sync.Map    // string to *topic; written under mu
+	closed atomic.Bool              // set under mu
+	topics sync.Map                 // string to *topic; written under mu
+	few    [2]atomic.Pointer[topic] // some of them, which are found faster: a pair has no more; written under mu
 
 	mu   sync.Mutex // guards what follows; taken before topic.mu
 	past Stats      // of topics that are gone
@@ -172,6 +173,11 @@ func (p *PubSub) remove(s *subscription) (queued, unacked int) {
 
 // find returns the topic of that name, or nil.
 func (p *PubSub) find(name string) *topic {
+	for i := range p.few {
+		if t := p.few[i].Load(); t != nil && t.name == name {
+			return t
+		}
+	}
 	if t, ok := p.topics.Load(name); ok {
 		return t.(*topic)
 	}
@@ -184,6 +190,10 @@ func (p *PubSub) topic(name string) *topic {
 	if t == nil {
 		t = newTopic(name, &p.opts)
 		p.topics.Store(name, t)
+		p.few[0].CompareAndSwap(nil, t)
+		if p.few[0].Load() != t {
+			p.few[1].CompareAndSwap(nil, t)
+		}
 	}
 	return t
 }
@@ -199,6 +209,9 @@ func (p *PubSub) all() iter.Seq[*topic] {
 func (p *PubSub) dropIfUnused(t *topic) {
 	if len(t.subs)+len(t.consumers) == 0 {
 		p.topics.Delete(t.name)
+		for i := range p.few {
+			p.few[i].CompareAndSwap(t, nil)
+		}
 		p.past.add(t.total())
 	}
 }
