@@ -34,18 +34,11 @@ func (p *pending) part(id string) *pendingPart {
 	return &p[(c&15+c>>6*9)%byte(len(p))]
 }
 
-// freshID returns an ID that belongs to a part of the processor's own.
-func freshID() string { return ids.NewEnding(uint8(nearby())) }
-
 // add puts ex in under id, or under a fresh ID if that one is in use or empty, and
 // starts its deadline. It fails once it is closed.
 func (p *pending) add(ex *exchange, id string) bool {
-	if id == "" {
-		id = freshID()
-	}
-	for ; ; id = freshID() {
-		part, hash := p.part(id), hashID(id)
-		part.mu.Lock()
+	for ; ; id = "" {
+		part, id, hash := p.lock(id)
 		if part.closed {
 			part.mu.Unlock()
 			return false
@@ -59,6 +52,24 @@ func (p *pending) add(ex *exchange, id string) bool {
 		part.mu.Unlock()
 		return true
 	}
+}
+
+// lock locks the part that an ID belongs to. For an empty one that is a fresh ID, of a part that is not locked if there
+// is one: so callers do not wait for another one that was preempted.
+func (p *pending) lock(id string) (part *pendingPart, used string, hash uint64) {
+	if id == "" {
+		near := nearby()
+		for i := range uint32(len(p)) {
+			id = ids.NewEnding(uint8(near + i)) // before the lock: to allocate may take long
+			part, hash = p.part(id), hashID(id)
+			if part.mu.TryLock() {
+				return part, id, hash
+			}
+		}
+	}
+	part, hash = p.part(id), hashID(id)
+	part.mu.Lock()
+	return part, id, hash
 }
 
 // drop removes ex, and reports whether it was still there.
