@@ -146,3 +146,27 @@ func draw(r *rand.Rand, n int) int {
 	defer drawMu.Unlock()
 	return r.IntN(n)
 }
+
+func TestRule25ACallTakesAPartOfTheTableThatIsNotLocked(t *testing.T) {
+	t.Parallel()
+	var p pending
+	p.open()
+	defer p.close()
+	for free := range p {
+		for i := range p {
+			if i != free {
+				p[i].mu.Lock()
+			}
+		}
+		w := &timed{}
+		w.owner, w.at = w, time.Now().Add(time.Hour)
+		require.True(t, p.add(&w.exchange, ""))
+		assert.Same(t, &p[free], p.part(w.id))
+		for i := range p {
+			if i != free {
+				p[i].mu.Unlock()
+			}
+		}
+	}
+	assert.Equal(t, len(p), p.len())
+}
