@@ -13,7 +13,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // BenchmarkRoundTrip publishes one message and waits until it is back.
@@ -52,7 +52,7 @@ func BenchmarkFleetEvents(b *testing.B) {
 				if shared == nil || url != "memory://" && url != "gochannel://" { // each Open of those is for itself
 					shared = k.openAt(b, url, brokers.Options{Namespace: ns})
 				}
-				r, f := process(b, shared, pairing.FleetOptions{ID: fmt.Sprint("process-", i), Namespace: ns})
+				r, f := process(b, shared, fleet.Options{ID: fmt.Sprint("process-", i), Namespace: ns})
 				require.NoError(b, f.Ready(b.Context()))
 				processes[i] = r
 			}

@@ -17,7 +17,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // cable is what a broker is reached through, and can be cut.
@@ -247,7 +247,7 @@ func TestNATSRefusesASubscription(t *testing.T) {
 	require.ErrorIs(t, err, brokers.ErrNotLive)
 	_, err = bus.New(bus.Options{ID: "a"}).Attach(t.Context(), b.Join("a", "b"))
 	require.ErrorIs(t, err, brokers.ErrNotLive)
-	_, err = b.Fleet(t.Context(), pairing.FleetOptions{ID: "a"})
+	_, err = b.Fleet(t.Context(), fleet.Options{ID: "a"})
 	require.ErrorIs(t, err, brokers.ErrNotLive)
 	require.Zero(t, b.Stats().Subscriptions)
 }

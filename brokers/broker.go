@@ -102,7 +102,7 @@ func (b *Broker) Subscriber() message.Subscriber { return subscriber{b: b} }
 // What is returned is a message.Publisher as well: what is published by it goes into the queue of this group alone, and stays there though
 // the group does not exist yet. A queue that may hold no more (see Options.MaxMessages) refuses, with ErrQueueFull.
 //
-// It is pairing.FleetOptions.Queue for durable commands, where Guarantees().Durable.
+// It is fleet.Options.Queue for durable commands, where Guarantees().Durable.
 //
 // On NATS core and in one process nothing is kept and nothing comes again.
 // The error wraps ErrNoQueue (memory and gochannel) or ErrIllegalTopic.

@@ -15,6 +15,7 @@ import (
 	"github.com/leatbus/leat/events"
 	"github.com/leatbus/leat/pairing"
 	"github.com/leatbus/leat/pairing/chaostest"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // disorder is what at-least-once brokers may do, and more often than they do it.
@@ -23,8 +24,8 @@ var disorder = chaostest.Options{Duplicate: 0.2, MaxCopies: 3, Delay: 0.1, Reord
 // joined are ways to put a worker and a caller on one broker, each with its own publisher.
 var joined = map[string]func(t *testing.T, ctx context.Context, b *brokers.Broker, worker, caller *commands.Registry, out func(seed uint64) *chaostest.Publisher){
 	"fleet": func(t *testing.T, ctx context.Context, b *brokers.Broker, worker, caller *commands.Registry, out func(uint64) *chaostest.Publisher) {
-		join := func(r *commands.Registry, seed uint64) *pairing.Fleet {
-			f, err := pairing.NewFleet(ctx, out(seed), b.Subscriber(), pairing.FleetOptions{Namespace: "chaos", ID: r.ID(), Topic: b.Topic, Logger: silent})
+		join := func(r *commands.Registry, seed uint64) *fleet.Fleet {
+			f, err := fleet.New(ctx, out(seed), b.Subscriber(), fleet.Options{Namespace: "chaos", ID: r.ID(), Topic: b.Topic, Logger: silent})
 			require.NoError(t, err)
 			_, err = r.RegisterChannel(ctx, f.Channel())
 			require.NoError(t, err)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // eachDurable runs a test against every broker that keeps queues.
@@ -45,13 +45,13 @@ const (
 	jobLease   = 2 * time.Second
 )
 
-func jobFleet(id string) pairing.FleetOptions {
-	return pairing.FleetOptions{Namespace: "jobs", ID: id, Lease: jobLease, Logger: slog.New(slog.DiscardHandler)}
+func jobFleet(id string) fleet.Options {
+	return fleet.Options{Namespace: "jobs", ID: id, Lease: jobLease, Logger: slog.New(slog.DiscardHandler)}
 }
 
 func effects(namespace string) string { return `"` + namespace + `_effects"` }
 
-func caller(t *testing.T, b *brokers.Broker) (*commands.Registry, *pairing.Fleet) {
+func caller(t *testing.T, b *brokers.Broker) (*commands.Registry, *fleet.Fleet) {
 	t.Helper()
 	r, err := commands.NewRegistry(commands.Config{ID: "caller", Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
@@ -156,7 +156,7 @@ func openRedis(t *testing.T, namespace string) *redis.Client {
 
 // local is a worker in this process.
 func local(t *testing.T, b *brokers.Broker, queue func(string) (message.Subscriber, error), replies *brokers.Replies,
-	h func(context.Context, task) (string, error)) *pairing.Fleet {
+	h func(context.Context, task) (string, error)) *fleet.Fleet {
 	t.Helper()
 	r, err := commands.NewRegistry(commands.Config{ID: "worker", Logger: slog.New(slog.DiscardHandler),
 		Middleware: []message.HandlerMiddleware{replies.Middleware}})

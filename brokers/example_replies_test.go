@@ -9,7 +9,7 @@ import (
 
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 type (
@@ -54,7 +54,7 @@ func ExamplePostgresReplies() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fleet, err := b.Fleet(ctx, pairing.FleetOptions{Namespace: "shop"})
+	fleet, err := b.Fleet(ctx, fleet.Options{Namespace: "shop"})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // faultRetention is short: processes that are killed leave things behind.
@@ -51,7 +51,7 @@ type workforce struct {
 	url, ns string
 	workers map[string]*child
 	caller  *commands.Registry
-	fleet   *pairing.Fleet
+	fleet   *fleet.Fleet
 	held    chan holding
 }
 
@@ -62,7 +62,7 @@ func newWorkforce(t *testing.T, k kind, ids ...string) *workforce {
 	if k.purge != nil {
 		t.Cleanup(func() { k.purge(t, w.url, w.ns) })
 	}
-	w.caller, w.fleet = process(t, b, pairing.FleetOptions{ID: "caller", Lease: faultLease})
+	w.caller, w.fleet = process(t, b, fleet.Options{ID: "caller", Lease: faultLease})
 	_, err := events.Listen(w.caller.Events(), held, func(_ context.Context, h holding) { w.held <- h })
 	require.NoError(t, err)
 	for _, id := range ids {

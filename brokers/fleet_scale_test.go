@@ -16,7 +16,7 @@ import (
 
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // crew is a fleet of many processes, as far as the broker can tell: each has a connection and a registry of its own.
@@ -28,7 +28,7 @@ type crew struct {
 
 type crewman struct {
 	*commands.Registry
-	fleet  *pairing.Fleet
+	fleet  *fleet.Fleet
 	broker *brokers.Broker
 }
 
@@ -78,7 +78,7 @@ func (c *crew) begin(t *testing.T, id string, kind int) *crewman {
 			return 0, ctx.Err()
 		}))
 	}
-	f, err := b.Fleet(ctx, pairing.FleetOptions{ID: id, Lease: c.lease, MaxMembers: 4096, Logger: slog.New(slog.DiscardHandler)})
+	f, err := b.Fleet(ctx, fleet.Options{ID: id, Lease: c.lease, MaxMembers: 4096, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Errorf("fleet: %v", err)
 		return nil

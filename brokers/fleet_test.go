@@ -12,7 +12,7 @@ import (
 
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 	"github.com/leatbus/leat/pairing/pairingtest"
 )
 
@@ -22,8 +22,8 @@ func TestFleetConforms(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		shared := k.openAt(t, k.kit(t))
-		pairingtest.RunFleet(t, func(t testing.TB) (message.Publisher, message.Subscriber, pairing.FleetOptions) {
-			return shared.Publisher(), shared.Subscriber(), pairing.FleetOptions{Topic: shared.Topic}
+		pairingtest.RunFleet(t, func(t testing.TB) (message.Publisher, message.Subscriber, fleet.Options) {
+			return shared.Publisher(), shared.Subscriber(), fleet.Options{Topic: shared.Topic}
 		}, pairingtest.Features{Ordered: true, Slowness: k.slowness, Fewer: 10})
 	})
 }
@@ -33,7 +33,7 @@ var double = commands.Define[int, int]("double", "Twice a number")
 var silent = slog.New(slog.DiscardHandler)
 
 // process is one of a fleet: a registry, on a connection of its own.
-func process(t testing.TB, b *brokers.Broker, o pairing.FleetOptions) (*commands.Registry, *pairing.Fleet) {
+func process(t testing.TB, b *brokers.Broker, o fleet.Options) (*commands.Registry, *fleet.Fleet) {
 	t.Helper()
 	r := registry(t, commands.Config{ID: o.ID})
 	f, err := b.Fleet(t.Context(), o)
@@ -59,9 +59,9 @@ func TestBrokerFleet(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, k kind) {
 		b := k.open(t)
-		worker, _ := process(t, b, pairing.FleetOptions{ID: "worker.1."})
+		worker, _ := process(t, b, fleet.Options{ID: "worker.1."})
 		require.NoError(t, commands.Register(t.Context(), worker, double, func(_ context.Context, n int) (int, error) { return 2 * n, nil }))
-		caller, f := process(t, b, pairing.FleetOptions{ID: "caller..1"})
+		caller, f := process(t, b, fleet.Options{ID: "caller..1"})
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		require.NoError(t, f.Await(ctx, double.ID()))
@@ -76,12 +76,12 @@ func TestBrokerFleet(t *testing.T) {
 func TestFleetKnowsWhatTheBrokerTakes(t *testing.T) {
 	t.Parallel()
 	b := kind{}.openAt(t, embeddedNATS(t).ClientURL())
-	worker, _ := process(t, b, pairing.FleetOptions{ID: "worker"})
+	worker, _ := process(t, b, fleet.Options{ID: "worker"})
 	fill := commands.Define[int, string]("fill", "So many letters")
 	length := commands.Define[string, int]("length", "How many letters")
 	require.NoError(t, commands.Register(t.Context(), worker, fill, func(_ context.Context, n int) (string, error) { return strings.Repeat("x", n), nil }))
 	require.NoError(t, commands.Register(t.Context(), worker, length, func(_ context.Context, s string) (int, error) { return len(s), nil }))
-	caller, f := process(t, b, pairing.FleetOptions{ID: "caller"})
+	caller, f := process(t, b, fleet.Options{ID: "caller"})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	require.NoError(t, f.Await(ctx, fill.ID(), length.ID()))

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/brokers"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // TestRule24ForgedProcessesMakeNoTopics: beats of processes that do not exist leave nothing at the broker.
@@ -22,8 +22,8 @@ func TestRule24ForgedProcessesMakeNoTopics(t *testing.T) {
 	b, err := brokers.Open(t.Context(), redisServer.find(t), brokers.Options{Namespace: ns, Logger: silent})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	_, one := process(t, b, pairing.FleetOptions{ID: "one", Lease: 2 * time.Second})
-	_, two := process(t, b, pairing.FleetOptions{ID: "two", Lease: 2 * time.Second})
+	_, one := process(t, b, fleet.Options{ID: "one", Lease: 2 * time.Second})
+	_, two := process(t, b, fleet.Options{ID: "two", Lease: 2 * time.Second})
 	knowEachOther := func() bool { return len(one.Members()) == 1 && len(two.Members()) == 1 }
 	require.Eventually(t, knowEachOther, 20*time.Second, 10*time.Millisecond)
 	keys := func() []string {

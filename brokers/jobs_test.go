@@ -22,7 +22,7 @@ import (
 
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 type workerSettings struct {
@@ -90,7 +90,7 @@ func (s *workerSettings) run(ctx context.Context, t task) (string, error) {
 // jobs is a caller in this process, and what workers need to join it.
 type jobs struct {
 	*commands.Registry
-	fleet    *pairing.Fleet
+	fleet    *fleet.Fleet
 	settings workerSettings
 	db       *sql.DB
 }

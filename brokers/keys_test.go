@@ -11,6 +11,7 @@ import (
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // TestRule26KeysOfABroker: what Open was given is what links and fleets sign with.
@@ -40,9 +41,9 @@ func TestRule26KeysOfABroker(t *testing.T) {
 	<-again.Ready()
 	<-toWorker.Ready()
 
-	_, one := process(t, signed, pairing.FleetOptions{ID: "one"})
-	_, two := process(t, unsigned, pairing.FleetOptions{ID: "two", Keys: [][]byte{key}})
-	_, none := process(t, unsigned, pairing.FleetOptions{ID: "none"})
+	_, one := process(t, signed, fleet.Options{ID: "one"})
+	_, two := process(t, unsigned, fleet.Options{ID: "two", Keys: [][]byte{key}})
+	_, none := process(t, unsigned, fleet.Options{ID: "none"})
 	require.Eventually(t, func() bool { return len(one.Members()) == 1 && len(two.Members()) == 1 && none.Stats().Forged > 0 }, 20*time.Second, time.Millisecond)
 	require.Empty(t, none.Members())
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // TestDurableRequestsRunOnce: a request is out only when a worker has it, and a handler that takes longer than AckWait keeps it. So
@@ -60,7 +60,7 @@ func TestDurableRequestsRunOnce(t *testing.T) {
 }
 
 // serveJob is a worker in this process.
-func serveJob(t *testing.T, b *brokers.Broker, id string, workers int, h func(context.Context, task) (string, error)) *pairing.Fleet {
+func serveJob(t *testing.T, b *brokers.Broker, id string, workers int, h func(context.Context, task) (string, error)) *fleet.Fleet {
 	t.Helper()
 	r := registry(t, commands.Config{ID: id})
 	require.NoError(t, commands.Register(t.Context(), r, run, h))

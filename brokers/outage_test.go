@@ -23,6 +23,7 @@ import (
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
 	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // restartable are the brokers that a test can have for itself.
@@ -96,9 +97,9 @@ func TestFleetSurvivesTheBroker(t *testing.T) {
 		if a.Guarantees().Durable { // what waits is given up after a lease, and a busy machine takes up to three minutes to start a server
 			lease = 5 * time.Minute
 		}
-		worker, _ := process(t, b, pairing.FleetOptions{ID: "worker", Lease: lease})
+		worker, _ := process(t, b, fleet.Options{ID: "worker", Lease: lease})
 		require.NoError(t, registerWho(t, worker))
-		caller, f := process(t, a, pairing.FleetOptions{ID: "caller", Lease: lease})
+		caller, f := process(t, a, fleet.Options{ID: "caller", Lease: lease})
 		require.NoError(t, f.Await(ctx, who.ID(), whoAgain.ID()))
 		heard := make(chan int, 1<<16)
 		ticks := events.Define[int]("tick")

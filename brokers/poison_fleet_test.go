@@ -12,7 +12,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/events"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // Of 1,000 events of a fleet, five with metadata that nobody expects, all arrive, in order; one that is too large is refused where it is
@@ -26,8 +26,8 @@ func TestPoisonedEvents(t *testing.T) {
 		}
 		o := brokers.Options{Namespace: ns}
 		b := k.openAt(t, url, o)
-		emitter, f := process(t, b, pairing.FleetOptions{ID: "emitter"})
-		listener, _ := process(t, b, pairing.FleetOptions{ID: "listener"})
+		emitter, f := process(t, b, fleet.Options{ID: "emitter"})
+		listener, _ := process(t, b, fleet.Options{ID: "listener"})
 		require.NoError(t, f.Ready(t.Context()))
 		tick, heard := events.Define[int]("tick"), make(chan int, 2000)
 		_, err := events.Listen(listener.Events(), tick, func(_ context.Context, n int) { heard <- n })

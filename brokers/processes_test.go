@@ -23,7 +23,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // roles are what this test binary is when it is started with roleVariable in its environment. Each ends with its
@@ -199,7 +199,7 @@ func serveWork(args []string) error {
 	if err := registerWork(ctx, r, args[2]); err != nil {
 		return err
 	}
-	f, err := b.Fleet(ctx, pairing.FleetOptions{ID: args[2], Lease: lease, Logger: silent})
+	f, err := b.Fleet(ctx, fleet.Options{ID: args[2], Lease: lease, Logger: silent})
 	if err != nil {
 		return err
 	}

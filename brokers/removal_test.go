@@ -19,7 +19,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // removal is a thing, or several of a kind, that leat makes on a broker, and how somebody removes it.
@@ -218,13 +218,13 @@ func newShop(t *testing.T, a, b *brokers.Broker) *shop {
 		s.heard[text] = true
 	})
 	require.NoError(t, err)
-	o := pairing.FleetOptions{Namespace: "fleet", ID: "worker", Lease: jobLease}
+	o := fleet.Options{Namespace: "fleet", ID: "worker", Lease: jobLease}
 	f, err := b.Fleet(t.Context(), o)
 	require.NoError(t, err)
 	_, err = worker.RegisterChannel(t.Context(), f.Channel())
 	require.NoError(t, err)
 	o.ID = "caller"
-	var fleet *pairing.Fleet
+	var fleet *fleet.Fleet
 	s.caller, fleet = process(t, a, o)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -14,7 +14,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // TestTooLargeForTheBroker: over Join and in a fleet, what is more than the broker takes is an error at once where it comes from,
@@ -96,8 +96,8 @@ func joinedBy(t *testing.T, b *brokers.Broker) (caller, server *commands.Registr
 }
 
 func fleetBy(t *testing.T, b *brokers.Broker) (caller, server *commands.Registry) {
-	caller, f := process(t, b, pairing.FleetOptions{ID: "caller"})
-	server, g := process(t, b, pairing.FleetOptions{ID: "server"})
+	caller, f := process(t, b, fleet.Options{ID: "caller"})
+	server, g := process(t, b, fleet.Options{ID: "server"})
 	serveGrowing(t, server)
 	require.NoError(t, f.Await(t.Context(), "echo", "grow"))
 	require.Eventually(t, func() bool { return len(g.Members()) == 1 }, time.Minute, time.Millisecond)

@@ -39,7 +39,7 @@ type Options struct {
 	// away once more, to another one, rather than fail the call. It is what the caller's Command says that counts.
 	Idempotent bool
 	// Durable says that a request outlives the process which executes it, and the one that made it. In a fleet that
-	// has a queue (pairing.FleetOptions.Queue) the requests of all callers go through one queue of the command: each is
+	// has a queue (fleet.Options.Queue) the requests of all callers go through one queue of the command: each is
 	// given to one of the processes that serve it, and to another one if that dies before it has answered. A request
 	// that is in the queue is executed although its caller has left, or its time is up: a call that ended with ErrTimeout
 	// may yet be executed. Without more it is executed at least once; see brokers.PostgresReplies and RedisReplies for

@@ -18,7 +18,7 @@
 // the channel that has it, or escalates it over its router channel, so that
 // registries form a tree. [Registry.Events] is its event hub.
 //
-// Where a channel stands for many processes (pairing.Fleet), a command may be
+// Where a channel stands for many processes (fleet.Fleet), a command may be
 // registered in several of them; the one that is registered here goes first.
 // [WithKey] sends calls about one thing to one process, and
 // [Options].Idempotent lets a call whose process has gone run elsewhere.

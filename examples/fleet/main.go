@@ -31,7 +31,7 @@ import (
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/examples/internal/usage"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // lease is the time after which a silent worker counts as dead. The default, 6 s, suits real machines
@@ -136,7 +136,7 @@ func run(ctx context.Context, o options, namespace string, s *screen) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, registry.Close()) }()
-	fleet, err := join(ctx, b, registry, pairing.FleetOptions{Namespace: namespace, ID: "caller", Lease: lease, Logger: s.log()})
+	fleet, err := join(ctx, b, registry, fleet.Options{Namespace: namespace, ID: "caller", Lease: lease, Logger: s.log()})
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func run(ctx context.Context, o options, namespace string, s *screen) (err error
 }
 
 // join makes the registry one process of the fleet.
-func join(ctx context.Context, b *brokers.Broker, r *commands.Registry, o pairing.FleetOptions) (*pairing.Fleet, error) {
+func join(ctx context.Context, b *brokers.Broker, r *commands.Registry, o fleet.Options) (*fleet.Fleet, error) {
 	fleet, err := b.Fleet(ctx, o)
 	if err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func join(ctx context.Context, b *brokers.Broker, r *commands.Registry, o pairin
 }
 
 // awaitWorkers waits until that many workers can be called.
-func awaitWorkers(ctx context.Context, f *pairing.Fleet, workers int) error {
+func awaitWorkers(ctx context.Context, f *fleet.Fleet, workers int) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	if err := f.Await(ctx, quote.ID(), order.ID()); err != nil {
@@ -186,7 +186,7 @@ func awaitWorkers(ctx context.Context, f *pairing.Fleet, workers int) error {
 }
 
 // measure makes the calls, and disrupts the workers in the middle of them.
-func measure(ctx context.Context, o options, r *commands.Registry, f *pairing.Fleet, workers *supervisor, s *screen) error {
+func measure(ctx context.Context, o options, r *commands.Registry, f *fleet.Fleet, workers *supervisor, s *screen) error {
 	t := newTally(o.calls)
 	disrupted := make(chan error, 1)
 	go func() { disrupted <- workers.disrupt(ctx, "worker-"+fmt.Sprint(min(2, o.workers)), t) }()

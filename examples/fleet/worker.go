@@ -12,7 +12,7 @@ import (
 
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // work runs a worker process. It leaves in good order when its standard input ends, which happens
@@ -35,7 +35,7 @@ func work(url, namespace, id string) (err error) {
 	if err := serve(ctx, r); err != nil {
 		return err
 	}
-	fleet, err := join(ctx, b, r, pairing.FleetOptions{Namespace: namespace, ID: id, Lease: lease, Logger: log})
+	fleet, err := join(ctx, b, r, fleet.Options{Namespace: namespace, ID: id, Lease: lease, Logger: log})
 	if err != nil {
 		return err
 	}

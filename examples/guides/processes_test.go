@@ -16,6 +16,7 @@ import (
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // nats starts a server with JetStream in this process.
@@ -126,8 +127,8 @@ func TestOwnPubSub(t *testing.T) {
 // snippet: fleet-start
 
 // join makes the registry one process of the fleet.
-func join(ctx context.Context, b *brokers.Broker, r *commands.Registry, id string) (*pairing.Fleet, error) {
-	fleet, err := b.Fleet(ctx, pairing.FleetOptions{Namespace: "shop", ID: id})
+func join(ctx context.Context, b *brokers.Broker, r *commands.Registry, id string) (*fleet.Fleet, error) {
+	fleet, err := b.Fleet(ctx, fleet.Options{Namespace: "shop", ID: id})
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +142,7 @@ func join(ctx context.Context, b *brokers.Broker, r *commands.Registry, id strin
 
 // snippet: fleet-call
 
-func find(ctx context.Context, registry *commands.Registry, fleet *pairing.Fleet) (User, error) {
+func find(ctx context.Context, registry *commands.Registry, fleet *fleet.Fleet) (User, error) {
 	if err := fleet.Await(ctx, "user.get"); err != nil { // until another process serves it
 		return User{}, err
 	}

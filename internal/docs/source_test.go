@@ -14,7 +14,7 @@ import (
 )
 
 // published are the packages whose options, counters and log lines the documentation has.
-var published = []string{"bus", "bus/dedupe", "bus/memory", "commands", "events", "pairing", "brokers"}
+var published = []string{"bus", "bus/dedupe", "bus/memory", "commands", "events", "pairing", "pairing/fleet", "brokers"}
 
 // parse returns the files of a package, without its tests.
 func parse(t *testing.T, dir string) (*token.FileSet, []*ast.File) {

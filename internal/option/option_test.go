@@ -14,7 +14,7 @@ import (
 	"github.com/leatbus/leat/bus/memory"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // TestNegativeNumbersAreRefusedByName tries each number of the options; a negative heartbeat has a meaning.
@@ -38,11 +38,11 @@ func TestNegativeNumbersAreRefusedByName(t *testing.T) {
 		_, err := events.NewHub(bus.New(bus.Options{})).ListenRaw("x", func(context.Context, string, json.RawMessage) {}, o)
 		return err
 	})
-	each(t, func(o pairing.FleetOptions) error {
+	each(t, func(o fleet.Options) error {
 		ps := memory.New(memory.Options{})
 		defer ps.Close()
 		o.Namespace = "x"
-		_, err := pairing.NewFleet(context.Background(), ps, ps, o)
+		_, err := fleet.New(context.Background(), ps, ps, o)
 		return err
 	})
 }

@@ -8,7 +8,7 @@
 //		}, pairingtest.Features{HoldsBeforeAttach: true, Ordered: true, Local: true})
 //	}
 //
-// [RunFleet] does the same for a broker that is to carry a pairing.Fleet.
+// [RunFleet] does the same for a broker that is to carry a fleet.Fleet.
 //
 // Subtests are named by rule and statement, so that a failure says which
 // promise is broken: rule02_every_remote_call_ends/timeout_on_an_idle_registry.

@@ -12,16 +12,16 @@ import (
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 // Broker makes what one process of a fleet has of a broker: a publisher, a subscriber that gets every message of its
 // topics, and in the options whatever the broker asks for (Topic, MaxMessageBytes, Close). Called for each process
 // that a test makes, on the test's goroutine; all of them must reach each other. Namespaces are the kit's, and
 // new for each test, so that one broker can be used for all. What the broker makes is released in t.Cleanup, or by Close.
-type Broker func(t testing.TB) (message.Publisher, message.Subscriber, pairing.FleetOptions)
+type Broker func(t testing.TB) (message.Publisher, message.Subscriber, fleet.Options)
 
-// RunFleet runs every promise of pairing.Fleet against the broker, in parallel subtests: as [Run] does for channels.
+// RunFleet runs every promise of fleet.Fleet against the broker, in parallel subtests: as [Run] does for channels.
 // Of the features only Ordered, Slowness and Fewer count.
 func RunFleet(t *testing.T, b Broker, features Features) {
 	features = features.withDefaults()
@@ -89,7 +89,7 @@ func (k *fleetKit) lease() time.Duration { return k.slow(2 * time.Second) }
 // node is one process: a registry that is attached to a fleet.
 type node struct {
 	*commands.Registry
-	fleet *pairing.Fleet
+	fleet *fleet.Fleet
 	link  *bus.Link
 	net   *network
 }
@@ -97,7 +97,7 @@ type node struct {
 // nodeOptions are what a test wants different.
 type nodeOptions struct {
 	registry func(*commands.Config)
-	fleet    func(*pairing.FleetOptions)
+	fleet    func(*fleet.Options)
 	publish  func(next message.Publisher) message.Publisher
 }
 
@@ -124,7 +124,7 @@ func (k *fleetKit) node(id string, options ...nodeOptions) *node {
 		}
 	}
 	var err error
-	n.fleet, err = pairing.NewFleet(k.ctx, n.net, n.net, o)
+	n.fleet, err = fleet.New(k.ctx, n.net, n.net, o)
 	require.NoError(k.t, err)
 	k.t.Cleanup(func() { _ = n.fleet.Close() })
 	n.link = k.attach(n.Registry, n.fleet.Channel())
@@ -181,7 +181,7 @@ func (k *fleetKit) rest(all ...*node) {
 	k.t.Helper()
 	for _, n := range all {
 		k.settled(n.Registry)
-		var s pairing.FleetStats
+		var s fleet.Stats
 		k.poll(func() bool {
 			s = n.fleet.Stats()
 			return s.Pending == 0 && s.Serving == 0 && s.Queued == 0

@@ -9,9 +9,10 @@ import (
 
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
-type fleetOptions = pairing.FleetOptions
+type fleetOptions = fleet.Options
 
 func fleetChoice() []fleetStatement {
 	return []fleetStatement{

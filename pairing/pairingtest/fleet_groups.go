@@ -16,6 +16,7 @@ import (
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/events"
 	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 func fleetListenerGroups() []fleetStatement {
@@ -302,7 +303,7 @@ func groupWhileAttaching(k *fleetKit) {
 	k.shared(r, "g", "e", sum)
 	pub, sub, o := k.broker(k.t)
 	o.Namespace, o.ID, o.Lease, o.Logger = k.namespace, "here", k.slow(20*time.Second), silentLogger
-	f, err := pairing.NewFleet(k.ctx, pub, sub, o)
+	f, err := fleet.New(k.ctx, pub, sub, o)
 	require.NoError(k.t, err)
 	k.t.Cleanup(func() { _ = f.Close() })
 	here := &node{Registry: r, fleet: f}

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/leatbus/leat/bus"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 func fleetKeys() []fleetStatement {
@@ -21,7 +21,7 @@ func fleetKeys() []fleetStatement {
 }
 
 func withKeys(keys ...[]byte) nodeOptions {
-	return nodeOptions{fleet: func(o *pairing.FleetOptions) { o.Keys = keys }}
+	return nodeOptions{fleet: func(o *fleet.Options) { o.Keys = keys }}
 }
 
 // teams has all of them call each other and hear each other's events.
@@ -87,6 +87,6 @@ func fleetOtherKeys(k *fleetKit) {
 func fleetWeakKeys(k *fleetKit) {
 	pub, sub, o := k.broker(k.t)
 	o.Namespace, o.Keys = k.namespace, [][]byte{[]byte("short")}
-	_, err := pairing.NewFleet(k.ctx, pub, sub, o)
+	_, err := fleet.New(k.ctx, pub, sub, o)
 	require.ErrorIs(k.t, err, bus.ErrInvalidKeys)
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 func fleetLife() []fleetStatement {
@@ -106,7 +106,7 @@ func closeAnytime(k *fleetKit) {
 func readyEnds(k *fleetKit) {
 	_, sub, o := k.broker(k.t)
 	o.Namespace, o.ID, o.Logger = k.namespace, "mute", silentLogger
-	f, err := pairing.NewFleet(k.ctx, mute{}, sub, o)
+	f, err := fleet.New(k.ctx, mute{}, sub, o)
 	require.NoError(k.t, err)
 	ctx, cancel := context.WithCancel(k.ctx)
 	cancel()
@@ -136,7 +136,7 @@ func observer(k *fleetKit) {
 	caller, _ := k.team(2)
 	pub, sub, o := k.broker(k.t)
 	o.Namespace, o.ID, o.Logger = k.namespace, "observer", silentLogger
-	f, err := pairing.NewFleet(k.ctx, pub, sub, o)
+	f, err := fleet.New(k.ctx, pub, sub, o)
 	require.NoError(k.t, err)
 	defer func() { _ = f.Close() }()
 	require.NoError(k.t, f.Await(k.ctx, "who"))

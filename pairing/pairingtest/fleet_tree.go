@@ -10,6 +10,7 @@ import (
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 func fleetTree() []fleetStatement {
@@ -79,7 +80,7 @@ func fleetServesEarlier(k *fleetKit) {
 	k.says(child, "childs", "2")
 	pub, sub, o := k.broker(k.t)
 	o.Namespace, o.ID, o.Logger = k.namespace, "late", silentLogger
-	f, err := pairing.NewFleet(k.ctx, pub, sub, o)
+	f, err := fleet.New(k.ctx, pub, sub, o)
 	require.NoError(k.t, err)
 	k.t.Cleanup(func() { _ = f.Close() })
 	k.attach(r, f.Channel())

@@ -10,14 +10,14 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/bus"
 	"github.com/leatbus/leat/commands"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 var mathAdd = commands.Define[sum, int]("math.add", "Add two integers")
 
 // Fleet is a leat fleet.
 func Fleet(ctx context.Context, url string, workers int) (*Crew, error) {
-	f := fleet{url: url, namespace: "bench-" + bus.NewID()[:8]}
+	f := team{url: url, namespace: "bench-" + bus.NewID()[:8]}
 	if strings.HasPrefix(url, "memory:") || strings.HasPrefix(url, "gochannel:") {
 		b, err := f.open(ctx)
 		if err != nil {
@@ -33,17 +33,17 @@ func Fleet(ctx context.Context, url string, workers int) (*Crew, error) {
 	return &f.Crew, nil
 }
 
-type fleet struct {
+type team struct {
 	Crew
 	url, namespace string
 	shared         *brokers.Broker // of backends that reach their own connection only; else nil
 }
 
-func (f *fleet) open(ctx context.Context) (*brokers.Broker, error) {
+func (f *team) open(ctx context.Context) (*brokers.Broker, error) {
 	return brokers.Open(ctx, f.url, brokers.Options{Namespace: "leat-bench", Retention: time.Minute})
 }
 
-func (f *fleet) start(ctx context.Context, workers int) error {
+func (f *team) start(ctx context.Context, workers int) error {
 	for i := range workers {
 		r, _, err := f.process(ctx, fmt.Sprintf("worker-%d", i))
 		if err != nil {
@@ -62,7 +62,7 @@ func (f *fleet) start(ctx context.Context, workers int) error {
 	return f.meet(ctx, member, workers)
 }
 
-func (f *fleet) process(ctx context.Context, id string) (*commands.Registry, *pairing.Fleet, error) {
+func (f *team) process(ctx context.Context, id string) (*commands.Registry, *fleet.Fleet, error) {
 	b := f.shared
 	if b == nil {
 		var err error
@@ -77,7 +77,7 @@ func (f *fleet) process(ctx context.Context, id string) (*commands.Registry, *pa
 		return nil, nil, err
 	}
 	f.atEnd(r.Close)
-	member, err := b.Fleet(ctx, pairing.FleetOptions{Namespace: f.namespace, ID: id, Logger: quiet})
+	member, err := b.Fleet(ctx, fleet.Options{Namespace: f.namespace, ID: id, Logger: quiet})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,7 +87,7 @@ func (f *fleet) process(ctx context.Context, id string) (*commands.Registry, *pa
 }
 
 // meet waits until the caller can call all workers.
-func (f *fleet) meet(ctx context.Context, caller *pairing.Fleet, workers int) error {
+func (f *team) meet(ctx context.Context, caller *fleet.Fleet, workers int) error {
 	if err := caller.Await(ctx, mathAdd.ID()); err != nil {
 		return err
 	}

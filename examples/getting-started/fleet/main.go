@@ -17,7 +17,7 @@ import (
 	"github.com/leatbus/leat/brokers"
 	"github.com/leatbus/leat/commands"
 	"github.com/leatbus/leat/examples/getting-started/shop"
-	"github.com/leatbus/leat/pairing"
+	"github.com/leatbus/leat/pairing/fleet"
 )
 
 func main() {
@@ -48,7 +48,7 @@ func run(ctx context.Context, name, url string) (err error) {
 			return err
 		}
 	}
-	fleet, err := b.Fleet(ctx, pairing.FleetOptions{Namespace: "getting-started", ID: name})
+	fleet, err := b.Fleet(ctx, fleet.Options{Namespace: "getting-started", ID: name})
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func run(ctx context.Context, name, url string) (err error) {
 }
 
 // call asks for a price once a worker serves it, whichever that is.
-func call(ctx context.Context, r *commands.Registry, fleet *pairing.Fleet) error {
+func call(ctx context.Context, r *commands.Registry, fleet *fleet.Fleet) error {
 	if err := fleet.Await(ctx, shop.Quote.ID()); err != nil {
 		return err
 	}
