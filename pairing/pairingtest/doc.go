@@ -12,5 +12,5 @@
 //
 // Subtests are named by rule and statement, so that a failure says which
 // promise is broken: rule02_every_remote_call_ends/timeout_on_an_idle_registry.
-// The rules are those of docs/design.md.
+// The rules are those of docs/internals/rules.md.
 package pairingtest

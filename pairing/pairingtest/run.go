@@ -62,7 +62,7 @@ func (f Features) withDefaults() Features {
 // goroutines of the transport use goleak in TestMain.
 func Run(t *testing.T, f Factory, features Features) { run(t, groups(), f, features) }
 
-// RunRule is Run for one of the rules, 1 to 29, by its number in docs/design.md. For a number without statements in
+// RunRule is Run for one of the rules, 1 to 29, by its number in docs/internals/rules.md. For a number without statements in
 // the kit it fails the test.
 func RunRule(t *testing.T, rule int, f Factory, features Features) {
 	t.Helper()
